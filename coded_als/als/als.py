@@ -121,9 +121,13 @@ class PaperProtocol:
         return self._inner("M = B^T E", payloads, ("E",), ("B",), image.shape[1])
 
     def _inner(
-        self, label: str, payloads: list[tuple[Array, ...]], keep: tuple[str, ...], operands: tuple[str, ...],
+        self,
+        label: str,
+        payloads: list[tuple[Array, ...]],
+        keep: tuple[str, ...],
+        operands: tuple[str, ...],
         columns: int,
-    ) -> Array:  # fmt: skip
+    ) -> Array:
         """One round of inner products, decoded: (columns, columns)."""
         round = Round(
             kernel="inner_product",

@@ -136,9 +136,14 @@ class Probe:
 
 
 def probed(
-    problem: Problem, vectors: Array, below: float, known: Array | None, harmless: float = 0.0,
-    harmful: float = np.inf, number: int = 0,
-) -> Probe:  # fmt: skip
+    problem: Problem,
+    vectors: Array,
+    below: float,
+    known: Array | None,
+    harmless: float = 0.0,
+    harmful: float = np.inf,
+    number: int = 0,
+) -> Probe:
     """The largest eigenvalue of D outside a subspace, as far as it takes to judge the subspace.
 
     The probe ends where that eigenvalue is told from ``below``, is at most ``harmless`` or at least ``harmful``. Its random

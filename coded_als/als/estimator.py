@@ -290,9 +290,16 @@ class CodedALS(FactorModel):
         return extent_of(Problem.of(ratings), centred=self.center is not None)
 
     def factorize(
-        self, problem: Problem, held: DistributedData, log: RoundLog, spread: Spread, unit: float, run: FitRecorder,
-        warm: Start | None = None, keep: Callable[[Array, Array], None] | None = None,
-    ) -> tuple[Array, Array]:  # fmt: skip
+        self,
+        problem: Problem,
+        held: DistributedData,
+        log: RoundLog,
+        spread: Spread,
+        unit: float,
+        run: FitRecorder,
+        warm: Start | None = None,
+        keep: Callable[[Array, Array], None] | None = None,
+    ) -> tuple[Array, Array]:
         """Return the factors of data that the workers hold, (m, d) and (n, d); everything else that a fit leaves is kept.
 
         Parameters
@@ -360,9 +367,14 @@ class CodedALS(FactorModel):
         return (factor, other) if problem.transposed else (other, factor)
 
     def _publish(
-        self, problem: Problem, ridge: float, unit: float, run: FitRecorder, keep: Callable[[Array, Array], None],
+        self,
+        problem: Problem,
+        ridge: float,
+        unit: float,
+        run: FitRecorder,
+        keep: Callable[[Array, Array], None],
         pairs: RitzPairs,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Take over the best factors on the vectors of an iteration, computed at the master."""
         found = min(self.rank, pairs.values.size)
         best = BestFactors.on(pairs.vectors, problem.image(pairs.vectors), found, ridge, 0.0)

@@ -96,9 +96,15 @@ class RoundLog:
         return responses
 
     def run_product(
-        self, round: Round, rule: StoppingRule, code: MatrixCode, shape: tuple[int, int], accepted: float,
-        pieces: int | None, memory: BackupMemory | Foresight | None = None,
-    ) -> Array:  # fmt: skip
+        self,
+        round: Round,
+        rule: StoppingRule,
+        code: MatrixCode,
+        shape: tuple[int, int],
+        accepted: float,
+        pieces: int | None,
+        memory: BackupMemory | Foresight | None = None,
+    ) -> Array:
         """Run the one round of a product and decode it: (rows, columns) as ``shape`` says, to the accepted error.
 
         ``pieces``: of each share; None: by operation counts. ``memory``: of earlier rounds of this product.
@@ -136,9 +142,14 @@ class RoundLog:
         return responses, min(max(computed_s), responses.elapsed_s)
 
     def _record(
-        self, round: Round, responses: Responses, estimate: float, products_s: float, pieces: int = 1,
+        self,
+        round: Round,
+        responses: Responses,
+        estimate: float,
+        products_s: float,
+        pieces: int = 1,
         partial: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         left_out, used = responses.left_out, len(responses.workers)
         self.records.append(
             RoundRecord(round.label, used, responses.elapsed_s, estimate, left_out, pieces, partial, products_s)

@@ -57,9 +57,14 @@ class SparseRows:
 
     @classmethod
     def given_out(
-        cls, matrix: Any, log: RoundLog, copies: int, name: str = "rows", pieces: int | None = None,
+        cls,
+        matrix: Any,
+        log: RoundLog,
+        copies: int,
+        name: str = "rows",
+        pieces: int | None = None,
         dtype: np.dtype[Any] = FLOAT64,
-    ) -> SparseRows:  # fmt: skip
+    ) -> SparseRows:
         """Give the blocks of a matrix to the workers.
 
         Raises UsageError for more copies than workers, or a block of 2^31 entries or columns.
@@ -152,9 +157,14 @@ class SparseRows:
         return total
 
     def _round(
-        self, kernel: str, right: Array, shape: tuple[int, int], passes: int, label: str,
+        self,
+        kernel: str,
+        right: Array,
+        shape: tuple[int, int],
+        passes: int,
+        label: str,
         payloads: Sequence[tuple[Array, ...]] | None = None,
-    ) -> Round:  # fmt: skip
+    ) -> Round:
         right = np.ascontiguousarray(right, dtype=self._dtype)
         return Round(
             kernel,

@@ -186,9 +186,14 @@ class FormedGram:
 
 
 def auto_code(
-    size: Size, workers: int, solver: str, delays: str | DelayModel | None, machine: Machine,
-    tolerance: float | None = None, memory_per_worker: float = np.inf,
-) -> ChosenCode:  # fmt: skip
+    size: Size,
+    workers: int,
+    solver: str,
+    delays: str | DelayModel | None,
+    machine: Machine,
+    tolerance: float | None = None,
+    memory_per_worker: float = np.inf,
+) -> ChosenCode:
     """The code that ``auto`` takes: delays decide only where they are known and D is not spread in pieces.
 
     Raises UsageError where the workers together have too little memory.
@@ -202,9 +207,14 @@ def auto_code(
 
 
 def choose_spread(
-    extent: Extent, workers: int, columns: int, asked: CodeSpec | ChosenCode, where: Where, machine: Machine,
+    extent: Extent,
+    workers: int,
+    columns: int,
+    asked: CodeSpec | ChosenCode,
+    where: Where,
+    machine: Machine,
     memory_per_worker: float = np.inf,
-) -> Spread:  # fmt: skip
+) -> Spread:
     """The spread over W workers by a requested code or by the choice of `auto`, and what is open by counting.
 
     D of a sparse A is formed if a code of D is requested, or if that takes less time.

@@ -20,9 +20,16 @@ CALLS = 1e5
 
 
 def solve_block(
-    indptr: Places, indices: Places, data: Array, ridge: Array, fixed: Array, gram: Array, penalty: Array,
-    offset: Array, reading: Array,
-) -> Generator[None, None, Result]:  # fmt: skip
+    indptr: Places,
+    indices: Places,
+    data: Array,
+    ridge: Array,
+    fixed: Array,
+    gram: Array,
+    penalty: Array,
+    offset: Array,
+    reading: Array,
+) -> Generator[None, None, Result]:
     """The exact half-step of sparse ALS for a block of rows, as `coded_als.baselines.half_step` has it.
 
     ``indptr, indices, data``: (rows + 1,), (entries,) and (entries,) of a csr matrix of ratings, in float32 or

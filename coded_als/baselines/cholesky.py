@@ -29,9 +29,20 @@ _LEAST_DUAL_PENALTY = 1e-3
 
 @compiled
 def cholesky_rows(
-    rows: Any, indptr: Any, indices: Any, curvature: Any, target: Any, fixed: Any, diagonal: Any, ridge: Any,
-    penalty: Any, routines: Any, out: Any, explained: Any, failed: Any,
-) -> None:  # fmt: skip
+    rows: Any,
+    indptr: Any,
+    indices: Any,
+    curvature: Any,
+    target: Any,
+    fixed: Any,
+    diagonal: Any,
+    ridge: Any,
+    penalty: Any,
+    routines: Any,
+    out: Any,
+    explained: Any,
+    failed: Any,
+) -> None:
     """Solve ``rows`` exactly, with G diagonal.
 
     If the matrix of a row is not numerically positive definite, the row stays as it is and is marked in ``failed``.
@@ -77,9 +88,18 @@ def workspace(fixed: Any, penalty: Any) -> Any:
 
 @inlined
 def solve_row(
-    begin: Any, end: Any, indices: Any, curvature: Any, target: Any, fixed: Any, diagonal: Any, ridge: Any,
-    penalty: Any, routines: Any, work: Any,
-) -> Any:  # fmt: skip
+    begin: Any,
+    end: Any,
+    indices: Any,
+    curvature: Any,
+    target: Any,
+    fixed: Any,
+    diagonal: Any,
+    ridge: Any,
+    penalty: Any,
+    routines: Any,
+    work: Any,
+) -> Any:
     """Solve one row into the workspace, in the smaller of the two forms; False where Cholesky cannot."""
     panel, matrix, scale, right, solution, longest_dual = work
     for k in range(scale.size):
@@ -91,9 +111,19 @@ def solve_row(
 
 @inlined
 def _solve_primal(
-    begin: Any, end: Any, indices: Any, curvature: Any, target: Any, fixed: Any, scale: Any, routines: Any,
-    panel: Any, matrix: Any, right: Any, solution: Any,
-) -> Any:  # fmt: skip
+    begin: Any,
+    end: Any,
+    indices: Any,
+    curvature: Any,
+    target: Any,
+    fixed: Any,
+    scale: Any,
+    routines: Any,
+    panel: Any,
+    matrix: Any,
+    right: Any,
+    solution: Any,
+) -> Any:
     """Solve the (d, d) normal equations."""
     rank = fixed.shape[1]
     matrix[:] = 0
@@ -115,9 +145,18 @@ def _solve_primal(
 
 @inlined
 def _solve_dual(
-    begin: Any, end: Any, indices: Any, curvature: Any, target: Any, fixed: Any, scale: Any, routines: Any,
-    panel: Any, right: Any, solution: Any,
-) -> Any:  # fmt: skip
+    begin: Any,
+    end: Any,
+    indices: Any,
+    curvature: Any,
+    target: Any,
+    fixed: Any,
+    scale: Any,
+    routines: Any,
+    panel: Any,
+    right: Any,
+    solution: Any,
+) -> Any:
     """Solve ``(I + Z Z^T) s = b / sqrt(a)``; the row is then ``D^-1/2 Z^T s`` (the push-through identity)."""
     rank, count = fixed.shape[1], end - begin
     matrix = np.zeros((count, count), fixed.dtype)

@@ -15,9 +15,20 @@ LOCKSTEP = 128
 
 @compiled
 def conjugate_gradient_rows(
-    rows: Any, indptr: Any, indices: Any, curvature: Any, target: Any, fixed: Any, gram: Any, ridge: Any,
-    penalty: Any, steps: int, least: float, out: Any, explained: Any,
-) -> None:  # fmt: skip
+    rows: Any,
+    indptr: Any,
+    indices: Any,
+    curvature: Any,
+    target: Any,
+    fixed: Any,
+    gram: Any,
+    ridge: Any,
+    penalty: Any,
+    steps: int,
+    least: float,
+    out: Any,
+    explained: Any,
+) -> None:
     """Improve ``rows`` of ``out`` by ``steps`` of conjugate gradients from where they are; G is any symmetric matrix.
 
     A squared residual of at most ``least``, which is the smallest normal number of the arithmetic, counts as none.

@@ -159,10 +159,18 @@ class BlockedRows:
 
 
 def fit_on_blocks(
-    model: AlternatingModel, users: BlockedRows, items: BlockedRows, facts: RatingFacts, cluster: Cluster,
-    policy: StragglerPolicy, run: FitRecorder, ratings: sparse.csr_array | None = None, warm: Start | None = None, *,
+    model: AlternatingModel,
+    users: BlockedRows,
+    items: BlockedRows,
+    facts: RatingFacts,
+    cluster: Cluster,
+    policy: StragglerPolicy,
+    run: FitRecorder,
+    ratings: sparse.csr_array | None = None,
+    warm: Start | None = None,
+    *,
     stable: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """Fit a model to ratings that the workers hold, with exact half-steps for every ``solver``.
 
     ``ratings``: (m, n) where the master holds them too: then the arithmetic is float64, and ``history_`` and the ratings

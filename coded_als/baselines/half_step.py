@@ -142,9 +142,14 @@ class RowSolver:
         return failed.nonzero()[0]
 
     def _improve(
-        self, rows: Rows, chosen: NDArray[np.int64], steps: int, threads: int, out: Floats,
+        self,
+        rows: Rows,
+        chosen: NDArray[np.int64],
+        steps: int,
+        threads: int,
+        out: Floats,
         explained: NDArray[np.float64],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Steps of conjugate gradients on the chosen rows, in place."""
         fixed, gram = self.fixed, self.gram
         if self.solver != "cg":

@@ -45,9 +45,18 @@ def squared_loss_epoch(
 
 @compiled
 def fold_in_steps(
-    indptr: Any, indices: Any, curvature: Any, target: Any, fixed: Any, gram: Any, ridge: Any, penalty: Any,
-    epochs: int, rate: float, out: Any,
-) -> None:  # fmt: skip
+    indptr: Any,
+    indices: Any,
+    curvature: Any,
+    target: Any,
+    fixed: Any,
+    gram: Any,
+    ridge: Any,
+    penalty: Any,
+    epochs: int,
+    rate: float,
+    out: Any,
+) -> None:
     """Gradient steps on every row of ``out``, one entry at a time, for the problem of `coded_als.baselines.cholesky`.
 
     The part that all entries share is spread evenly over them. A step of pass e is ``rate / e`` over an upper bound
@@ -123,9 +132,18 @@ def _adaptive_rate(squares: Any, row: Any, square: Any, rate: Any) -> Any:
 
 @inlined
 def _rank_step(
-    u: Any, v: Any, w: Any, push: Any, ridge: Any, rate: Any, squares: Any, user: Any, positive: Any, negative: Any,
+    u: Any,
+    v: Any,
+    w: Any,
+    push: Any,
+    ridge: Any,
+    rate: Any,
+    squares: Any,
+    user: Any,
+    positive: Any,
+    negative: Any,
     frozen: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Descend along ``-push (score of v - score of w) + ridge / 2 (all squares)``."""
     user_squares, item_squares = squares
     rank = u.size
@@ -154,9 +172,18 @@ def _rank_step(
 
 @compiled
 def bpr_epoch(
-    order: Any, users: Any, indptr: Any, indices: Any, user_side: Any, item_side: Any, squares: Any, rate: float,
-    ridge: float, frozen: bool, state: Any,
-) -> float:  # fmt: skip
+    order: Any,
+    users: Any,
+    indptr: Any,
+    indices: Any,
+    user_side: Any,
+    item_side: Any,
+    squares: Any,
+    rate: float,
+    ridge: float,
+    frozen: bool,
+    state: Any,
+) -> float:
     """One sampled negative per entry; returns the sum of ``-log sigmoid(difference)``, each before its step.
 
     ``order``: entries in the order of their steps, (entries,); ``users``: row of each entry, (entries,); ``state``:
@@ -179,9 +206,19 @@ def bpr_epoch(
 
 @compiled
 def warp_epoch(
-    order: Any, users: Any, indptr: Any, indices: Any, user_side: Any, item_side: Any, squares: Any, rate: float,
-    ridge: float, frozen: bool, state: Any, max_samples: int,
-) -> float:  # fmt: skip
+    order: Any,
+    users: Any,
+    indptr: Any,
+    indices: Any,
+    user_side: Any,
+    item_side: Any,
+    squares: Any,
+    rate: float,
+    ridge: float,
+    frozen: bool,
+    state: Any,
+    max_samples: int,
+) -> float:
     """Sample negatives until one violates the margin; returns the sum of ``log(rank estimate) (1 - difference)``.
 
     ``order``: entries in the order of their steps, (entries,); ``users``: row of each entry, (entries,); ``state``:

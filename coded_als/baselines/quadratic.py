@@ -241,9 +241,19 @@ class Folding:
 
 @compiled
 def fold_in_row(
-    indices: Any, values: Any, reading: Any, offsets: Any, fixed: Any, diagonal: Any, ridge: float, penalty: Any,
-    routines: Any, axes: Any, units: Any, out: Any,
-) -> bool:  # fmt: skip
+    indices: Any,
+    values: Any,
+    reading: Any,
+    offsets: Any,
+    fixed: Any,
+    diagonal: Any,
+    ridge: float,
+    penalty: Any,
+    routines: Any,
+    axes: Any,
+    units: Any,
+    out: Any,
+) -> bool:
     """Solve one new row exactly, from its ratings to its factors in one call; False where that cannot be done.
 
     ``indices, values``: columns and ratings, (entries,), at least one; ``reading``: `Reading.as_array`, (8,);

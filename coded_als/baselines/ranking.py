@@ -125,8 +125,14 @@ class RankingModel(LearnsInBatches):
         )
 
     def _passes(
-        self, matrix: Entries, steps: Steps, rate: float, generator: np.random.Generator, *, frozen: bool,
-    ) -> Iterator[float]:  # fmt: skip
+        self,
+        matrix: Entries,
+        steps: Steps,
+        rate: float,
+        generator: np.random.Generator,
+        *,
+        frozen: bool,
+    ) -> Iterator[float]:
         """Go over the entries again and again, in place, and yield the mean loss of each pass."""
         rows = np.repeat(np.arange(matrix.count, dtype=np.int32), np.diff(matrix.indptr))
         while True:

@@ -53,9 +53,14 @@ FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw time against memory: .pdf, .svg or .png.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
-    workers: int, memory: str | None, codes: tuple[str, ...], everything: bool, figure: Path | None, as_json: bool,
+    workers: int,
+    memory: str | None,
+    codes: tuple[str, ...],
+    everything: bool,
+    figure: Path | None,
+    as_json: bool,
     **options: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Compare codes: threshold, memory, work, messages, decoding error, time of a round."""
     from coded_als.experiments.code_survey import Setting, all_members, best_members, copies_limits, survey
 

@@ -51,9 +51,14 @@ def together(*options: Any) -> Callable[[Command], Command]:
 
 
 def choice(
-    option: str, values: Sequence[str], default: str | None = None, *, help: str, name: str | None = None,
+    option: str,
+    values: Sequence[str],
+    default: str | None = None,
+    *,
+    help: str,
+    name: str | None = None,
     metavar: str | None = None,
-) -> Callable[[Command], Command]:  # fmt: skip
+) -> Callable[[Command], Command]:
     """An option that takes one of some words, and shows its default."""
     words, names = click.Choice(values), (option, *([] if name is None else [name]))
     shown = default is not None

@@ -103,9 +103,20 @@ BY_DEFAULT = [name for name in model_kinds() if name != "sharded"]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
-    context: click.Context, /, ratings: str, methods: str | None, rank: int | None, test_fraction: float, cutoff: int,
-    seed: int, style: str, tune: int | None, reading: ReadingOptions, as_json: bool, **remote: Any,
-) -> None:  # fmt: skip
+    context: click.Context,
+    /,
+    ratings: str,
+    methods: str | None,
+    rank: int | None,
+    test_fraction: float,
+    cutoff: int,
+    seed: int,
+    style: str,
+    tune: int | None,
+    reading: ReadingOptions,
+    as_json: bool,
+    **remote: Any,
+) -> None:
     """Fit several methods on one split of RATINGS and compare quality, iterations and seconds.
 
     RMSE and MAE are given where a method predicts ratings; the lists of all methods are ranked over the whole
@@ -179,9 +190,15 @@ def _users_note(scores: RankingScores) -> str:
 
 
 def _tuned(
-    name: str, model: FactorModel, train: RatingData, budget: int, rank: int | None, cutoff: int, seed: int,
+    name: str,
+    model: FactorModel,
+    train: RatingData,
+    budget: int,
+    rank: int | None,
+    cutoff: int,
+    seed: int,
     line: Progress,
-) -> tuple[FactorModel, Attempt]:  # fmt: skip
+) -> tuple[FactorModel, Attempt]:
     """The model with the best of some parameters, and these."""
     number = itertools.count(2)
     line.say(f"{name}: candidate 1 of {budget}")
@@ -226,9 +243,14 @@ def _fit(name: str, model: Any, matrix: Any, cluster: Cluster | None) -> None:
 
 
 def _measured(
-    name: str, model: Any, best: Attempt | None, train: RatingData, test: RatingData, cutoff: int,
+    name: str,
+    model: Any,
+    best: Attempt | None,
+    train: RatingData,
+    test: RatingData,
+    cutoff: int,
     cluster: Cluster | None,
-) -> tuple[ComparisonRow, RankingScores]:  # fmt: skip
+) -> tuple[ComparisonRow, RankingScores]:
     started = time.perf_counter()
     _fit(name, model, train.matrix, cluster)
     seconds = time.perf_counter() - started

@@ -49,9 +49,17 @@ Measures = dict[str, dict[str, Any]]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
-    context: click.Context, model: Path, test: str, protocol: str, cutoff: int, relevant_from: float,
-    folds: int | None, seed: int, reading: ReadingOptions, as_json: bool,
-) -> None:  # fmt: skip
+    context: click.Context,
+    model: Path,
+    test: str,
+    protocol: str,
+    cutoff: int,
+    relevant_from: float,
+    folds: int | None,
+    seed: int,
+    reading: ReadingOptions,
+    as_json: bool,
+) -> None:
     """Measure the saved MODEL on the ratings in TEST: errors of predicted ratings, and quality of top lists.
 
     With --folds the factors in MODEL are not used: its method is fitted anew, in this process, to four of five parts of

@@ -78,10 +78,21 @@ _BLOCK = 1000
     "--json", "as_json", is_flag=True, help="Print JSON and nothing else; for several users, one document on each line."
 )
 def command(
-    model: Path, named: tuple[str, ...], users: Path | None, everybody: bool, count: int, exclude: tuple[str, ...],
-    items: Path | None, titles: Path | None, encoding: str | None, cold: Literal["refuse", "popular"], include_seen: bool, out: Path | None,
-    scheduler: str | None, as_json: bool,
-) -> None:  # fmt: skip
+    model: Path,
+    named: tuple[str, ...],
+    users: Path | None,
+    everybody: bool,
+    count: int,
+    exclude: tuple[str, ...],
+    items: Path | None,
+    titles: Path | None,
+    encoding: str | None,
+    cold: Literal["refuse", "popular"],
+    include_seen: bool,
+    out: Path | None,
+    scheduler: str | None,
+    as_json: bool,
+) -> None:
     """Recommend items to users of the saved MODEL, best first.
 
     For one --user the lines are `item score [title]`, else `user item score [title]`, separated by tabs.

@@ -188,9 +188,15 @@ class Times(click.ParamType):  # type: ignore[type-arg]
 )  # fmt: skip
 @takes_style
 def when_coding_pays(
-    workers: str, work: tuple[float, ...], delays: tuple[str, ...], runs: int, seed: int, out: Path, width: str | None,
+    workers: str,
+    work: tuple[float, ...],
+    delays: tuple[str, ...],
+    runs: int,
+    seed: int,
+    out: Path,
+    width: str | None,
     rc: tuple[str, ...],
-) -> None:  # fmt: skip
+) -> None:
     """Compare codes with the methods of engineers, at equal memory.
 
     These are copies, hedged requests and speculative execution. The command writes table.md, results.json and a figure in two

@@ -37,9 +37,15 @@ from coded_als.errors import UsageError
 @reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
-    ratings: str, fraction: float | None, leave_out: int | None, by: Literal["random", "time"], seed: int,
-    out: str | None, reading: ReadingOptions, as_json: bool,
-) -> None:  # fmt: skip
+    ratings: str,
+    fraction: float | None,
+    leave_out: int | None,
+    by: Literal["random", "time"],
+    seed: int,
+    out: str | None,
+    reading: ReadingOptions,
+    as_json: bool,
+) -> None:
     """Split RATINGS into a training and a test file.
 
     Both files have lines `user item rating [time]` in the order of the source. `fit` the first and `evaluate` with the

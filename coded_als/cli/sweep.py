@@ -73,9 +73,18 @@ COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entang
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
 @click.pass_context
 def command(
-    context: click.Context, /, out: Path, processes: int, dry_run: bool, resume: bool, parquet: bool, live: bool,
-    serve: str | None, serve_token: Path | None, **options: Any,
-) -> None:  # fmt: skip
+    context: click.Context,
+    /,
+    out: Path,
+    processes: int,
+    dry_run: bool,
+    resume: bool,
+    parquet: bool,
+    live: bool,
+    serve: str | None,
+    serve_token: Path | None,
+    **options: Any,
+) -> None:
     """Run a grid of codes, workers, delays and solvers.
 
     Every code meets the same stragglers. The times of all rounds are in times.jsonl. An interrupted sweep continues

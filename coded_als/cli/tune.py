@@ -43,9 +43,17 @@ _SHOWN = 10
 @reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
-    ratings: str, methods: str, budget: float, metric: Any, cutoff: int, validation: float, split: Any, seed: int,
-    reading: ReadingOptions, as_json: bool,
-) -> None:  # fmt: skip
+    ratings: str,
+    methods: str,
+    budget: float,
+    metric: Any,
+    cutoff: int,
+    validation: float,
+    split: Any,
+    seed: int,
+    reading: ReadingOptions,
+    as_json: bool,
+) -> None:
     """Search the parameters of methods, and print the command of the best.
 
     Nine random candidates begin together, the best three go on, then the best one; then nine others begin.

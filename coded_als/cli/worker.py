@@ -38,9 +38,14 @@ from coded_als.worker.logs import LEVELS
 )  # fmt: skip
 @click.option("--log-json", is_flag=True, help="Log one JSON document a line.")
 def command(
-    endpoint: str, key_file: str, number: int | None, memory_limit_bytes: float | None, threads: int,
-    log_level: str | None, log_json: bool,
-) -> None:  # fmt: skip
+    endpoint: str,
+    key_file: str,
+    number: int | None,
+    memory_limit_bytes: float | None,
+    threads: int,
+    log_level: str | None,
+    log_json: bool,
+) -> None:
     """Connect to a master, keep shares of a matrix and multiply, until the master ends.
 
     Workers may join at any time: one that takes the place of another is given its shares.

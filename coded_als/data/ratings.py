@@ -242,9 +242,15 @@ def from_matrix(matrix: Floats | csr_array[np.float64], source: str) -> RatingDa
 
 
 def from_triples(
-    users: IdColumn, items: IdColumn, values: Floats, times: NDArray[Any] | None, lines: Integers, source: str,
-    noun: str = "lines", repeated: Repeated | None = None,
-) -> RatingData:  # fmt: skip
+    users: IdColumn,
+    items: IdColumn,
+    values: Floats,
+    times: NDArray[Any] | None,
+    lines: Integers,
+    source: str,
+    noun: str = "lines",
+    repeated: Repeated | None = None,
+) -> RatingData:
     """Ratings from one (user, item, value) per line of a text or row of a table.
 
     ``users, items``: (entries,) ids: whole numbers, str (as objects, where one is long), or UTF-8 bytes; ``values,

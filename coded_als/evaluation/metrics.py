@@ -236,9 +236,16 @@ class ExpectedLists:
 
 
 def expected_lists(
-    rank: Rank, users: Floats, items: Floats, biases: Floats | None, relevant: csr_array, width: int, *,
-    seen: csr_array | None, memory_limit_bytes: int,
-) -> ExpectedLists:  # fmt: skip
+    rank: Rank,
+    users: Floats,
+    items: Floats,
+    biases: Floats | None,
+    relevant: csr_array,
+    width: int,
+    *,
+    seen: csr_array | None,
+    memory_limit_bytes: int,
+) -> ExpectedLists:
     """The lists that scores ``users @ items.T + biases`` give; the numbering of the items has no influence.
 
     ``rank``: maps a length n to the columns and scores of the n best of every user, (users, n) each, in any order

@@ -95,9 +95,17 @@ class SearchResult:
 
 
 def search(
-    model: FactorModel, ranges: Ranges, train: RatingData, *, budget: int, validation: float = 0.2,
-    metric: Metric = "ndcg", k: int = 10, seed: int = 0, tried: Callable[[Attempt], None] | None = None,
-) -> SearchResult:  # fmt: skip
+    model: FactorModel,
+    ranges: Ranges,
+    train: RatingData,
+    *,
+    budget: int,
+    validation: float = 0.2,
+    metric: Metric = "ndcg",
+    k: int = 10,
+    seed: int = 0,
+    tried: Callable[[Attempt], None] | None = None,
+) -> SearchResult:
     """Try parameters on a validation part of the training data, the model's own first.
 
     The search sees nothing but ``train``: a test part plays no role, and methods that are given the same ``train``,
@@ -385,9 +393,16 @@ class _Search:
     """Candidates of one method on one split."""
 
     def __init__(
-        self, method: str, known: Mapping[str, Any], kept: RatingData, held_out: RatingData, metric: Metric, k: int,
-        deadline: float, tried: Callable[[Attempt], None] | None,
-    ) -> None:  # fmt: skip
+        self,
+        method: str,
+        known: Mapping[str, Any],
+        kept: RatingData,
+        held_out: RatingData,
+        metric: Metric,
+        k: int,
+        deadline: float,
+        tried: Callable[[Attempt], None] | None,
+    ) -> None:
         self._class, self._known, self._kept, self._held_out = model_class(method), dict(known), kept, held_out
         self._metric, self._k, self._deadline, self._tried = metric, k, deadline, tried
         # a coded fit runs to its proof, a closed form has no iterations

@@ -15,9 +15,13 @@ CLUSTERS = ("local", "inline", "virtual")
 
 
 def open_cluster(
-    kind: str, workers: int, delays: str, seed: int, round_timeout_s: float | None = None,
+    kind: str,
+    workers: int,
+    delays: str,
+    seed: int,
+    round_timeout_s: float | None = None,
     machine: Machine | None = None,
-) -> AbstractContextManager[Cluster]:  # fmt: skip
+) -> AbstractContextManager[Cluster]:
     """A cluster of W workers: real processes, the calling process, or a virtual clock."""
     limits: dict[str, Any] = {} if round_timeout_s is None else {"round_timeout_s": round_timeout_s}
     if limits and kind != "local":

@@ -131,9 +131,17 @@ def _sparse_row(copies: int, setting: Setting, draws: Draws) -> CodeRow:
 
 
 def _timed(
-    code: str, kind: str, threshold: int, share: float, memory_bytes: int, errors: DecodingErrors,
-    cost: RoundCost, rule: StoppingRule, setting: Setting, draws: Draws,
-) -> CodeRow:  # fmt: skip
+    code: str,
+    kind: str,
+    threshold: int,
+    share: float,
+    memory_bytes: int,
+    errors: DecodingErrors,
+    cost: RoundCost,
+    rule: StoppingRule,
+    setting: Setting,
+    draws: Draws,
+) -> CodeRow:
     """The row of a code with this cost and rule of a round."""
     mean_s, p99_s = _times(cost, rule, setting, draws)
     work = cost.operations / (setting.length**2 * setting.columns)

@@ -195,9 +195,15 @@ class FactorModel:
         return self
 
     def _keep(
-        self, user_factors: Floats, item_factors: Floats, *, user_biases: Floats | None = None,
-        item_biases: Floats | None = None, global_mean: float = 0.0, seen: csr_array | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        user_factors: Floats,
+        item_factors: Floats,
+        *,
+        user_biases: Floats | None = None,
+        item_biases: Floats | None = None,
+        global_mean: float = 0.0,
+        seen: csr_array | None = None,
+    ) -> None:
         """Take over the result of a fit, which must be finite; ids start again at 0, 1, 2, ..."""
         require_finite("factors", user_factors, item_factors, user_biases, item_biases, global_mean)
         self.user_factors_, self.item_factors_ = user_factors, item_factors
@@ -560,9 +566,15 @@ class FactorModel:
         return self.set_ids(users, ids)
 
     def best_columns(
-        self, factors: Floats, n: int, *, columns: Integers | None = None, seen: csr_array | None = None,
-        exclude: Iterable[int] = (), memory_limit_bytes: int = MEMORY_BYTES,
-    ) -> tuple[Integers, NDArray[np.float64]]:  # fmt: skip
+        self,
+        factors: Floats,
+        n: int,
+        *,
+        columns: Integers | None = None,
+        seen: csr_array | None = None,
+        exclude: Iterable[int] = (),
+        memory_limit_bytes: int = MEMORY_BYTES,
+    ) -> tuple[Integers, NDArray[np.float64]]:
         """The n best items for many users, by place; `recommend` and evaluation rank with it.
 
         ``factors``: (users, d) of the users; ``columns``: (k,) columns to choose from, ascending; all by default.
@@ -604,9 +616,16 @@ class FactorModel:
         return columns, values
 
     def recommend_new(
-        self, ratings: NewRatings, n: int = 10, *, filter_seen: bool = True, exclude: Id | Iterable[Id] = (),
-        items: Id | Iterable[Id] | None = None, unknown: Literal["refuse", "ignore"] = "refuse", memory_limit_bytes: int = MEMORY_BYTES,
-    ) -> Ranking:  # fmt: skip
+        self,
+        ratings: NewRatings,
+        n: int = 10,
+        *,
+        filter_seen: bool = True,
+        exclude: Id | Iterable[Id] = (),
+        items: Id | Iterable[Id] | None = None,
+        unknown: Literal["refuse", "ignore"] = "refuse",
+        memory_limit_bytes: int = MEMORY_BYTES,
+    ) -> Ranking:
         """Return the n best items for a user absent from training, or for each of several.
 
         Parameters

@@ -256,9 +256,12 @@ TOP_N_NOTE = "top-n.json"
 
 
 def write_top_n_folder(
-    model: str | Path, path: str | Path, n: int, filter_seen: bool,
+    model: str | Path,
+    path: str | Path,
+    n: int,
+    filter_seen: bool,
     run: Callable[[list[TopNTask]], list[int]] | None = None,
-) -> int:  # fmt: skip
+) -> int:
     """Write the best items of every user of a model folder, whole or not at all; how many users there are.
 
     Raises UsageError where something else is at ``path``, or ``model`` is no model folder.

@@ -90,9 +90,12 @@ FREE = ("iterations", "threads")
 
 
 def resumed(
-    checkpoint: Checkpoint | None, model: FactorModel, matrix: Any, free: tuple[str, ...] = FREE,
+    checkpoint: Checkpoint | None,
+    model: FactorModel,
+    matrix: Any,
+    free: tuple[str, ...] = FREE,
     also: Mapping[str, Any] | None = None,
-) -> Snapshot | None:  # fmt: skip
+) -> Snapshot | None:
     """The snapshot to go on from, if any. ``matrix``: (m, n) the ratings, as `digest_of` takes them."""
     if checkpoint is None:
         return None
@@ -189,9 +192,12 @@ class FitRecorder:
                 return
 
     def note(
-        self, objective: float, arrays: Mapping[str, NDArray[Any]], publish: Callable[[], None] | None = None,
+        self,
+        objective: float,
+        arrays: Mapping[str, NDArray[Any]],
+        publish: Callable[[], None] | None = None,
         **facts: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Record the end of an iteration, and the state after it; the arrays are copied where they are kept."""
         self.close(objective, publish)
         if self.is_kept:
@@ -238,10 +244,16 @@ class FitRecorder:
 
 @contextmanager
 def recording(
-    model: FactorModel, matrix: Any, report: Report, checkpoint: Checkpoint | None, clock: Callable[[], float],
-    free: tuple[str, ...] = FREE, kind: type[Iteration] = Iteration, also: Mapping[str, Any] | None = None,
+    model: FactorModel,
+    matrix: Any,
+    report: Report,
+    checkpoint: Checkpoint | None,
+    clock: Callable[[], float],
+    free: tuple[str, ...] = FREE,
+    kind: type[Iteration] = Iteration,
+    also: Mapping[str, Any] | None = None,
     ids: tuple[Ids, Ids] | None = None,
-) -> Iterator[FitRecorder]:  # fmt: skip
+) -> Iterator[FitRecorder]:
     """The recorder of a fit that goes on from the checkpoint, if there is one, and keeps its state however it ends.
 
     ``matrix``: (m, n) the ratings, as `coded_als.models.checkpoint.digest_of` takes them; ``free``: parameters that may

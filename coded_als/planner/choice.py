@@ -347,9 +347,14 @@ def _exact_draws(workers: int, draws: int) -> int:
 
 
 def choose(
-    size: Size, workers: int, solver: str, delays: str | DelayModel | None, machine: Machine,
-    tolerance: float | None = None, memory_bytes: float = np.inf,
-) -> Scheme | None:  # fmt: skip
+    size: Size,
+    workers: int,
+    solver: str,
+    delays: str | DelayModel | None,
+    machine: Machine,
+    tolerance: float | None = None,
+    memory_bytes: float = np.inf,
+) -> Scheme | None:
     """The fastest scheme that `auto` may take under known delays; None where nothing is known of them."""
     if delays is None:
         return None

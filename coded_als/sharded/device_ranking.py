@@ -56,10 +56,17 @@ class ItemTable:
 
 
 def best_on_devices(
-    mesh: Mesh, user_factors: Floats, item_factors: Floats, n: int = 10, *, item_biases: Floats | None = None,
-    seen: csr_array | None = None, exclude: Iterable[int] = (), memory_limit_bytes: int = 32 * 2**20,
+    mesh: Mesh,
+    user_factors: Floats,
+    item_factors: Floats,
+    n: int = 10,
+    *,
+    item_biases: Floats | None = None,
+    seen: csr_array | None = None,
+    exclude: Iterable[int] = (),
+    memory_limit_bytes: int = 32 * 2**20,
     recall: float = 1.0,
-) -> tuple[Integers, NDArray[np.float64]]:  # fmt: skip
+) -> tuple[Integers, NDArray[np.float64]]:
     """`coded_als.models.top_n.recommend_batch` on devices, in float32: the best of each device, merged on the host.
 
     Columns and scores are (users, n), best first; -1 and minus infinity where fewer than n columns are left.

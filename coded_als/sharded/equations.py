@@ -103,9 +103,13 @@ def _common(equations: Equations, fixed: Array) -> Array:
 
 
 def _batch(
-    shape: BatchShape, equations: Equations, fixed: Array, common: Array, state: tuple[Array, tuple[Array, Array]],
+    shape: BatchShape,
+    equations: Equations,
+    fixed: Array,
+    common: Array,
+    state: tuple[Array, tuple[Array, Array]],
     batch: Operands,
-) -> tuple[tuple[Array, tuple[Array, Array]], Totals]:  # fmt: skip
+) -> tuple[tuple[Array, tuple[Array, Array]], Totals]:
     """Fetch the rows that a batch needs, sum up, solve finished rows, and carry the open row on."""
     table, (open_gram, open_right) = state
     factors = _fetch(fixed, batch.sends, batch.entries)

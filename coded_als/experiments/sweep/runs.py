@@ -46,9 +46,12 @@ HISTORY_POINTS = 100
 
 
 def run_sweep(
-    folder: ResultFolder[SweepRow], spec: SweepSpec, cells: Sequence[Cell], processes: int = 1,
+    folder: ResultFolder[SweepRow],
+    spec: SweepSpec,
+    cells: Sequence[Cell],
+    processes: int = 1,
     progress: Callable[[int, int, SweepRow | None], None] = lambda done, total, row: None,
-) -> None:  # fmt: skip
+) -> None:
     """Run the unfinished cells; each is on disk as soon as it has ended."""
     missing = [cell for cell in cells if canonical(cell.key()) not in folder.finished]
     progress(len(cells) - len(missing), len(cells), None)

@@ -104,9 +104,13 @@ def _fits(code: CodeSpec, workers: int) -> bool:
 
 
 def extended_rows(
-    cells: Sequence[ExtendedCell], law: OperationTime, machine: Machine, repeats: int, seed: int,
+    cells: Sequence[ExtendedCell],
+    law: OperationTime,
+    machine: Machine,
+    repeats: int,
+    seed: int,
     tell: Callable[[int, int], None] = lambda done, total: None,
-) -> list[ExtendedRow]:  # fmt: skip
+) -> list[ExtendedRow]:
     """Time every cell."""
     rows: list[ExtendedRow] = []
     for cell in cells:
