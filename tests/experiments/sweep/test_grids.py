@@ -91,7 +91,7 @@ def test_joined_grids_have_the_values_of_both_in_order() -> None:
     two = make_grid({**OPTIONS, "partitions": "5,1"}, ("entangled", "uncoded"), ("exp:mean=2s", "none"))
     both = one.joined(two)
     assert both.partitions == (1, 2, 3, 5)
-    assert both.codes == ("uncoded", "replicated", "entangled")
+    assert both.codes == ("uncoded", "replicated:copies=2", "entangled")
     assert both.delays == ("none", "exp:mean=1s", "exp:mean=2s")
     assert one.joined(one) == one
     assert set(both.cells()) >= {*one.cells(), *two.cells()}
