@@ -253,6 +253,21 @@ class Race:
                 return duel
             draws *= MORE
 
+    def at_best_widths(self, duel: Duel) -> Duel:
+        """The duel of the same codes, each with the width of its block that takes the least time, drawn in the same way.
+
+        Compared at the usual widths and shown at the best one, a code would lose to a rival whose block is merely wider.
+        """
+        draws, plain, coded = self._count, self.widened(duel.plain), self.widened(duel.coded)
+        while True:
+            found = Duel(duel.limit, plain, coded, self._unseen)
+            draws *= MORE
+            if found.verdict != "cannot tell yet" or draws > self._most or self._is_all:
+                return found
+            plain, coded = (one and self._drawn_again(one.scheme, draws) for one in (plain, coded))
+            if (plain is None, coded is None) != (found.plain is None, found.coded is None):
+                return found
+
     def timed(self, scheme: Scheme) -> Candidate | None:
         """The candidate with its seconds instead of their bound; None where it turns out that it cannot run."""
         if scheme not in self._timed and scheme not in self.excluded:
@@ -421,8 +436,8 @@ def make_plan(
     """Time every scheme that fits on W workers."""
     require_workers(workers)
     race = Race(workload, contestants(workload.size, workers), memory_bytes=memory_bytes, most_draws=repeats, seed=seed)
-    overall = race.duel(race.accurate)
-    recommended = race.widened(overall.faster)
+    overall = race.at_best_widths(race.duel(race.accurate))
+    recommended = overall.faster
     if recommended is None:
         reason = next(iter(race.excluded.values()))
         raise UsageError(f"no code can run on {workers} workers: {reason.rstrip('.')}. Add workers or memory.")
@@ -436,9 +451,16 @@ def make_plan(
         default and race.fastest(bound for bound in race.accurate if bound.worker_bytes <= default[1].worker_bytes),
         _duels(race, attrgetter("worker_bytes")),
         _duels(race, attrgetter("worker_operations")),
-        candidates=tuple(race.known()),
+        candidates=tuple(_with_finalists(race.known(), overall)),
         excluded=tuple((scheme.label, reason) for scheme, reason in race.excluded.items()),
     )
+
+
+def _with_finalists(known: list[Candidate], overall: Duel) -> list[Candidate]:
+    """All candidates, fastest first, with those of the verdict at the width of their blocks beside the usual one."""
+    names = {candidate.scheme for candidate in known}
+    finalists = [one for one in (overall.plain, overall.coded) if one is not None and one.scheme not in names]
+    return sorted([*known, *finalists], key=attrgetter("mean_s"))
 
 
 def _duels(race: Race, measure: Callable[[Candidate], float]) -> tuple[Duel, ...]:

@@ -18,7 +18,7 @@ from coded_als.cluster.machine import Machine
 from coded_als.delays import parse_delays
 from coded_als.errors import UsageError
 from coded_als.experiments.plan_report import fit_command, plan_document, plan_text
-from coded_als.planner.choice import Candidate, Duel, Plan, Race, make_plan, schemes
+from coded_als.planner.choice import Candidate, Duel, Plan, Race, make_plan, schemes, with_best_block
 from coded_als.planner.schemes import Scheme, Size
 from coded_als.planner.solvers import SOLVERS, typical_iterations
 from coded_als.planner.statistics import Sampling, mean_and_interval
@@ -52,6 +52,17 @@ def test_coding_does_not_pay_without_stragglers() -> None:
     assert found.verdict == "coding does not pay"
     assert not found.recommended.scheme.family.coded
     assert "Coding does not pay on 12 workers" in plan_text(found, 12, workload("none"))
+
+
+@pytest.mark.parametrize("delays", ["none", "exp:mean=20ms", "bimodal:p=0.2,fast=0ms,slow=200ms"])
+def test_the_verdict_is_between_codes_at_their_best_widths(delays: str) -> None:
+    """Else the table can show a rival as slower that the verdict calls faster."""
+    found = plan(delays)
+    for one in (found.overall.plain, found.overall.coded):
+        assert one is not None
+        assert one.scheme == with_best_block(replace(one.scheme, block=None), workload(delays))
+        assert one.scheme in {candidate.scheme for candidate in found.candidates}
+    assert found.recommended is found.overall.faster
 
 
 def test_the_best_is_the_fastest_and_all_met_the_same_delays() -> None:
