@@ -11,7 +11,7 @@ DEV := dev baselines dask faiss jax parquet report sklearn testing
 
 setup: .venv/.installed
 
-.venv/.installed: pyproject.toml tools/dependencies.py $(wildcard constraints/*.txt)
+.venv/.installed: pyproject.toml setup.py tools/dependencies.py $(wildcard constraints/*.txt)
 	$(PYTHON) -m venv .venv
 	$(INSTALL) $(DEV)
 	touch $@

@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import metadata, version
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +156,14 @@ def test_the_gallery_shows_every_figure_with_its_command() -> None:
         assert f"`python docs/figures/{script.name}`" in gallery, script.name
     shown = re.findall(r"`coded-als ([\w-]+)", gallery)
     assert set(shown) <= set(COMMANDS)
+
+
+def test_the_readme_of_the_package_has_no_link_that_leads_nowhere() -> None:
+    text = str(metadata("coded-als").get_payload())
+    assert text.startswith("# coded-als")
+    assert "](docs/" not in text
+    assert "[Install]" not in text
+    assert "Which method?" in text
 
 
 def test_the_version_is_the_same_everywhere() -> None:
