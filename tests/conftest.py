@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, settings
 # a machine may be busy with other work: no example has a deadline, and slow drawing says nothing about a strategy
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
+# Dask workers look at their own stacks a hundred times a second, for a page that no test opens
+os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
 
 
 @pytest.fixture(scope="session")
