@@ -200,12 +200,8 @@ class CodedALS(FactorModel):
         self.code, self.partitions, self.protocol, self.solver, self.block = code, partitions, protocol, solver, block
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
         self.precomputation, self.weighting, self.center = precomputation, weighting, center
-        self.seed, self.verify, self.dtype, self.memory_per_worker = (
-            seed_from(seed, rng),
-            verify,
-            dtype,
-            memory_per_worker,
-        )
+        self.verify, self.dtype, self.memory_per_worker = verify, dtype, memory_per_worker
+        self.seed = seed_from(seed, rng)
 
     def fit(
         self,

@@ -89,10 +89,8 @@ def _with_arcs(until: EveryPiece, rounds: list[Paces]) -> EveryPiece:
     """The rule with arcs by the median paces of some rounds."""
     layout, (groups, turns) = until.layout, until.holders
     usual = Paces(*(np.median([getattr(one, name) for one in rounds], axis=0) for name in ("waited_s", "share_s")))
-    done_s, starts = (
-        usual.done_s(replace(layout, starts=(0,) * layout.workers)),
-        np.zeros(layout.workers, dtype=np.int64),
-    )
+    done_s = usual.done_s(replace(layout, starts=(0,) * layout.workers))
+    starts = np.zeros(layout.workers, dtype=np.int64)
     for group in groups:
         ends_s = np.partition(done_s[group].ravel(), turns * layout.pieces - 1)[turns * layout.pieces - 1]
         starts[group] = arcs((done_s[group] <= ends_s).sum(axis=1), turns, layout.pieces)

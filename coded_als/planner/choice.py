@@ -185,6 +185,7 @@ class Race:
         self._unseen = max((trace.unseen for trace in traces_of(workload.recorded)), default=0.0)
         self._again: dict[tuple[Scheme, int], Candidate] = {}
         self._timed: dict[Scheme, Candidate] = {}
+        self._best_widths: dict[Scheme, Scheme] = {}
         self.excluded: dict[Scheme, str] = {}
         bounds = []
         self._workers = 0
@@ -234,15 +235,19 @@ class Race:
         found = self.timed(Scheme(choice.code.spec, workers, solver=solver, rows=choice.rows))
         return None if found is None else (choice, found)
 
-    def duel(self, among: Sequence[Candidate], limit: float = np.inf) -> Duel:
+    def duel(self, among: Sequence[Candidate], limit: float = np.inf, *, widened: bool = False) -> Duel:
         """The best with a code among some at their bounds against the best without, drawn until they are distinguished.
 
-        Their draws are fresh: those by which they were found the best flatter them.
+        Their draws are fresh: those by which they were found the best flatter them. ``widened`` gives both the width of
+        their block that takes the least time: compared at the usual widths and shown at the best one, a code would lose
+        to a rival whose block is merely wider.
         """
         draws = self._count
         while True:
             plain = self.fastest(bound for bound in among if not bound.coded)
             coded = self.fastest(bound for bound in among if bound.coded)
+            if widened:
+                plain, coded = self._widened(plain), self._widened(coded)
             duel = Duel(limit, plain, coded, self._unseen)
             if draws > self._count:
                 plain, coded = (found and self._drawn_again(found.scheme, draws) for found in (plain, coded))
@@ -253,21 +258,6 @@ class Race:
                 return duel
             draws *= MORE
 
-    def at_best_widths(self, duel: Duel) -> Duel:
-        """The duel of the same codes, each with the width of its block that takes the least time, drawn in the same way.
-
-        Compared at the usual widths and shown at the best one, a code would lose to a rival whose block is merely wider.
-        """
-        draws, plain, coded = self._count, self.widened(duel.plain), self.widened(duel.coded)
-        while True:
-            found = Duel(duel.limit, plain, coded, self._unseen)
-            draws *= MORE
-            if found.verdict != "cannot tell yet" or draws > self._most or self._is_all:
-                return found
-            plain, coded = (one and self._drawn_again(one.scheme, draws) for one in (plain, coded))
-            if (plain is None, coded is None) != (found.plain is None, found.coded is None):
-                return found
-
     def timed(self, scheme: Scheme) -> Candidate | None:
         """The candidate with its seconds instead of their bound; None where it turns out that it cannot run."""
         if scheme not in self._timed and scheme not in self.excluded:
@@ -276,11 +266,13 @@ class Race:
                 self._timed[scheme] = found
         return self._timed.get(scheme)
 
-    def widened(self, candidate: Candidate | None) -> Candidate | None:
+    def _widened(self, candidate: Candidate | None) -> Candidate | None:
         """The candidate with the width of its block that takes the least time, where its solver leaves that free."""
         if candidate is None:
             return None
-        return self.timed(with_best_block(candidate.scheme, self._workload)) or candidate
+        if candidate.scheme not in self._best_widths:
+            self._best_widths[candidate.scheme] = with_best_block(candidate.scheme, self._workload)
+        return self.timed(self._best_widths[candidate.scheme]) or candidate
 
     def _drawn_again(self, scheme: Scheme, draws: int) -> Candidate | None:
         """The candidate with more draws, others than those of the race; None where it turns out that it cannot run."""
@@ -436,7 +428,7 @@ def make_plan(
     """Time every scheme that fits on W workers."""
     require_workers(workers)
     race = Race(workload, contestants(workload.size, workers), memory_bytes=memory_bytes, most_draws=repeats, seed=seed)
-    overall = race.at_best_widths(race.duel(race.accurate))
+    overall = race.duel(race.accurate, widened=True)
     recommended = overall.faster
     if recommended is None:
         reason = next(iter(race.excluded.values()))

@@ -70,8 +70,7 @@ class Worker:
     where the connection may break or not come about: the worker introduces itself whenever it is there, and gives up
     when it stays away; ``parts``: where arrays lie that were put on this machine for it; ``turn``: the turn that it
     takes before it computes, where it shares cores with others; ``memory``: memory that it shares with its master;
-    arrays of the master's messages may lie there; ``clock``: tells the time and waits for
-    messages.
+    arrays of the master's messages may lie there; ``clock``: tells the time and waits for messages.
     """
 
     def __init__(
