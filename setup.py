@@ -1,4 +1,4 @@
-"""The README of the package: that of the repository without relative links, which lead nowhere from elsewhere."""
+"""The README of the package is that of the repository without relative links, which work in the repository alone."""
 
 from __future__ import annotations
 

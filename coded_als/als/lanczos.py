@@ -88,9 +88,9 @@ class KrylovSpace:
     def _taken_as_expected(self, images: Array) -> Array:
         """Take out of D V, (l, b), in place, the coordinates that the relation tells by its symmetry, and those in V.
 
-        Returns the coordinates, (total, b). Nearly all of the part in the space is gone then, for the price of the few
-        columns that V came from: the whole space has to be taken out once, where it would else be twice. Errors of the
-        relation do no harm, as the coordinates that are left are measured.
+        Returns the coordinates, (total, b). This removes nearly all of the part in the space, at the cost of the few columns
+        that V came from, so the whole space has to be taken out once instead of twice. Errors of the relation do no harm:
+        the coordinates that are left are measured.
         """
         first, total = self.known, self._total
         expected: Array = np.zeros((total, images.shape[1]), order="F")
