@@ -156,7 +156,8 @@ def probed(
     columns = np.random.default_rng((PROBE, *vectors.shape, number)).standard_normal((problem.length, PROBE_COLUMNS))
     if known is not None:
         columns = np.hstack([known[:, :KNOWN_COLUMNS], columns])
-    space = KrylovSpace.outside(vectors, PROBE_STEPS * columns.shape[1])
+    # the last step, too, leaves a block that would come next
+    space = KrylovSpace.outside(vectors, (PROBE_STEPS + 1) * columns.shape[1])
     space.join(columns)
     for _ in range(PROBE_STEPS):
         space.grow(problem.adjoint(problem.image(space.pending)))

@@ -229,6 +229,15 @@ def test_both_signs_of_a_vector_become_one():
     np.testing.assert_array_equal(vectors * signs(vectors), -vectors * signs(-vectors))
 
 
+def test_a_probe_that_cannot_tell_takes_all_its_steps() -> None:
+    """The last of them, too, leaves columns that would come next."""
+    values = np.linspace(2.0, 1.0, 420)
+    problem = Problem.of(np.diag(np.sqrt(values)))
+    probe = probed(problem, np.eye(420)[:, :3], float(values[3]), None)
+    assert values[40] < probe.value <= values[3] * (1 + 1e-12)
+    assert probe.above >= values[3] * (1 - 1e-12)
+
+
 @given(seed=seeds, place=st.integers(3, 79), hidden=st.floats(1e-3, 4.0), decay=st.floats(-4, 0))
 @settings(max_examples=60)
 def test_a_probe_misses_nothing_outside(seed, place, hidden, decay):
