@@ -58,9 +58,9 @@ class QuadraticModel(SparseModel):
 
     def _constant(self, rows: Rows) -> float:
         """The part of the objective that no factor changes."""
-        squares = np.square(rows.target, dtype=np.float64)
-        # weighted, the target is w r and the curvature w; at weight 0 both are 0
-        return float((squares / np.where(rows.curvature > 0, rows.curvature, 1.0)).sum())
+        # weighted, the target is w r and the curvature w; at weight 0 both are 0, and the square of a large target overflows
+        target = rows.target.astype(np.float64)
+        return float((target / np.where(rows.curvature > 0, rows.curvature, 1.0) * target).sum())
 
     def _unknown(self) -> float:
         """The weight of a pair that is not stored."""

@@ -98,6 +98,18 @@ def test_equal_weights_change_nothing(dtype: str) -> None:
     np.testing.assert_allclose(plain.user_factors_, weighted.user_factors_, rtol=1e-3, atol=1e-5)
 
 
+def test_large_weights_scale_the_objective() -> None:
+    ratings, _ = drawn(7)
+    usual, large = (
+        RidgeALS(3, iterations=4, regularization=scale, biases=False, solver="cholesky", dtype="float64").fit(
+            ratings, weights=np.full(ratings.shape, scale)
+        )
+        for scale in (1.0, 1e200)
+    )
+    found, expected = ([entry.objective for entry in model.history_] for model in (large, usual))
+    np.testing.assert_allclose(np.array(found) / 1e200, expected, rtol=1e-6)
+
+
 def test_a_rating_of_weight_zero_is_not_there() -> None:
     ratings, weights = drawn(2)
     kept = ratings.toarray() * (weights > 0)
