@@ -40,7 +40,7 @@ test latest oldest: export OPENBLAS_NUM_THREADS = 1
 # hundreds of short processes run in the tests: where bytecode is not kept, each would compile the package again
 unexport PYTHONDONTWRITEBYTECODE
 test: setup lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .

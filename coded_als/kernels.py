@@ -81,6 +81,23 @@ def product_and_gram(stored: Array, right: Array, left: Array | None = None) -> 
     return result, gram
 
 
+def gram_product(rows: Array, right: Array) -> Generator[None, None, Result]:
+    """``A^T (A right)`` of dense rows A: (rows, l) and (l, b) give (l, b), and A^T A is not formed.
+
+    ``rows``: A, of any type, of which some rows at a time are widened.
+    """
+    product = np.zeros(right.shape, right.dtype)
+    length, columns = right.shape
+    # a panel is multiplied twice while the cache holds it, and is much higher than the block that is added up is wide
+    cached = max(2 * CACHE_BYTES // (FLOAT_BYTES * max(1, length)), 8 * columns)
+    step = max(1, min(cached, int(PANEL_OPERATIONS / max(1, right.size))))
+    for start in range(0, len(rows), step):
+        yield
+        panel = rows[start : start + step].astype(right.dtype, copy=False)
+        product += panel.T @ (panel @ right)
+    return (product,)
+
+
 def scaled(share: Array, matrix: Array) -> Generator[None, None, Result]:
     """``share @ matrix`` with one real matrix for all planes: ``(s, a, b)`` and ``(b, c)`` give ``(s, a, c)``."""
     yield
@@ -331,6 +348,7 @@ KERNELS: dict[str, Kernel] = {
         transposed_product,
         inner_product,
         product_and_gram,
+        gram_product,
         scaled,
         row_product,
         row_gram_product,

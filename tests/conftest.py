@@ -13,8 +13,16 @@ from hypothesis import HealthCheck, settings
 # a machine may be busy with other work: no example has a deadline, and slow drawing says nothing about a strategy
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
-# Dask workers look at their own stacks a hundred times a second, for a page that no test opens
-os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
+# An idle Dask cluster of two workers takes a fifteenth of a core: it looks at its own stacks, clocks and memory many times
+# a second, for pages that no test opens. With these it takes a seventieth.
+RARELY = {
+    "WORKER__PROFILE__ENABLED": "False",
+    "WORKER__MEMORY__MONITOR_INTERVAL": "2s",
+    "ADMIN__TICK__INTERVAL": "1s",
+    "ADMIN__SYSTEM_MONITOR__INTERVAL": "5s",
+}
+for option, value in RARELY.items():
+    os.environ.setdefault(f"DASK_DISTRIBUTED__{option}", value)
 
 
 @pytest.fixture(scope="session")

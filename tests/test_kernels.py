@@ -40,6 +40,21 @@ def test_products_with_sparse_rows_are_those_of_dense_ones(
     np.testing.assert_allclose(gram_product, dense.T @ (dense @ right), atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int8])
+@pytest.mark.parametrize("panel", [0.0, 1e3, 1e8])
+def test_products_with_dense_rows_form_no_gram_matrix(
+    dtype: type, panel: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "PANEL_OPERATIONS", panel)
+    rng = np.random.default_rng(0)
+    matrix, right = rng.integers(-9, 9, (31, 7)).astype(dtype), rng.standard_normal((7, 3))
+    for rows in (matrix, np.asfortranarray(matrix), matrix[:0]):
+        (product,) = run_to_end(KERNELS["gram_product"](rows, right))
+        exact = rows.astype(np.float64)
+        np.testing.assert_allclose(product, exact.T @ (exact @ right), atol=1e-10)
+        assert product.dtype == np.float64
+
+
 def test_a_large_product_looks_up_between_panels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "PANEL_OPERATIONS", 0.0)
     matrix = random_rows(0, 50, 4, 1.0)

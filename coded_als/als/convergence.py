@@ -160,7 +160,7 @@ def probed(
     space = KrylovSpace.outside(vectors, (PROBE_STEPS + 1) * columns.shape[1])
     space.join(columns)
     for _ in range(PROBE_STEPS):
-        space.grow(problem.adjoint(problem.image(space.pending)))
+        space.grow(problem.gram_product(space.pending))
         pairs = space.pairs(columns.shape[1], 0)
         value, missed = float(pairs.values[0]), start_safety(problem.length) * float(pairs.residuals[0])
         told = missed <= SEPARATED * abs(below - value) or value + missed <= harmless or value >= harmful

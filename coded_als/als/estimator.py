@@ -94,7 +94,8 @@ class CodedALS(FactorModel):
         (`protocol="paper"` ends with an error then, and so does a fit with products that have no digits left).
     precomputation
         Place where D = R^T R is formed: ``"local"`` at the master, ``"coded"`` on the workers, ``"none"`` nowhere: the workers
-        hold blocks of rows of a sparse R in copies (``code="replicated:copies=3"``) and multiply with these.
+        hold blocks of rows of a sparse R in copies (``code="replicated:copies=3"``) and multiply with these; a single worker
+        may hold a dense R as it is.
         ``"auto"`` takes the faster of these by counting; a code other than copies asks for D to be formed.
     weighting
         The matrix that is factorized: ``"none"`` the ratings, ``"binary"`` a 1 for each, ``"centred"`` less their mean,

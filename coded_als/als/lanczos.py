@@ -8,10 +8,11 @@ the error of the products. Ritz values and the norms of their residuals follow f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from scipy.linalg import LinAlgError, blas, eigh
+from scipy.linalg import LinAlgError, eigh
 
 from coded_als.als.ritz import GRAM_FLOOR, RitzPairs, require_orthonormal, thin_svd
 from coded_als.als.updates import symmetric
@@ -21,6 +22,12 @@ from coded_als.models.checkpoint import Settled, arrays_like
 # The basis has at most so many times the columns of a block of rank and guards: the memory that a locally optimal
 # iteration takes for three blocks with images, which it copies as they turn.
 CAPACITY = 12
+# Rows of a product that is subtracted: with usual widths they are in the second cache.
+PANEL_ROWS = 4096
+# NumPy and SciPy bring a BLAS each, and threads of the one spin for a while where the other works: on two cores a small
+# step of SciPy between two of NumPy costs some ten times as long. So all steps are NumPy's, but for the leading pairs
+# of a matrix this large, which all its pairs take longer than.
+ALL_PAIRS = 512
 # The defect from orthonormality that is left alone, and the one that is gone when the columns are made so once more.
 ORTHOGONAL, ALMOST = 128 * EPS, 1e-8
 # Columns shorter than NOISE units of rounding of D are rounding alone. A unit column joins the others if the JOINING part
@@ -99,7 +106,7 @@ class KrylovSpace:
         if came_from.size:
             # they lie together: the last block, or all that a restart has kept
             near = slice(int(came_from[0]), int(came_from[-1]) + 1)
-            blas.dgemm(-1.0, self._columns[:, near], expected[near], 1.0, images, overwrite_c=1)
+            _subtract(images, self._columns[:, near], expected[near])
         expected[first:] = _taken_out(self.pending, images)
         return expected
 
@@ -132,10 +139,8 @@ class KrylovSpace:
     def ritz(self, count: int) -> tuple[Array, Array, Array]:
         """The leading Ritz values, (k,), their coordinates in Q, (j, k), and the norms of their residuals, (k,)."""
         known = self.known - self._locked
-        count = min(count, known)
         relation = self._relation[self._locked : self._total, self._locked : self.known]
-        measured, ends = relation[:known], (known - count, known - 1)
-        values, rotation = _leading(symmetric(measured), ends)
+        values, rotation = _leading(symmetric(relation[:known]), min(count, known))
         left = relation @ rotation
         left[:known] -= rotation * values
         return values, rotation, np.linalg.norm(left, axis=0)
@@ -228,23 +233,31 @@ class KrylovSpace:
         self.join(vectors)
 
 
-def _leading(matrix: Array, ends: tuple[int, int]) -> tuple[Array, Array]:
-    """Some of the leading eigenpairs of a small symmetric matrix, descending."""
-    try:
-        values, vectors = eigh(matrix, subset_by_index=ends, check_finite=False)
-    except LinAlgError:
-        # the method that finds some of them has failed on many equal values; the one that finds all does not
-        values, vectors = np.linalg.eigh(matrix)
-        values, vectors = values[ends[0] :], vectors[:, ends[0] :]
-    return values[::-1], np.asfortranarray(vectors[:, ::-1])
+def _leading(matrix: Array, count: int) -> tuple[Array, Array]:
+    """Some of the leading eigenpairs of a symmetric matrix, descending."""
+    first, size = len(matrix) - count, len(matrix)
+    if size > ALL_PAIRS:
+        # the method that finds some pairs may fail on many equal values
+        with suppress(LinAlgError):
+            values, vectors = eigh(matrix, subset_by_index=(first, size - 1), check_finite=False)
+            return values[::-1], np.asfortranarray(vectors[:, ::-1])
+    values, vectors = np.linalg.eigh(matrix)
+    return values[first:][::-1], np.asfortranarray(vectors[:, first:][:, ::-1])
 
 
 def _taken_out(space: Array, columns: Array) -> Array:
     """Take the part in an orthonormal space, (l, k), out of columns, (l, b), in place; its coordinates, (k, b)."""
     taken = space.T @ columns
-    if taken.size:
-        blas.dgemm(-1.0, space, taken, 1.0, columns, overwrite_c=1)
+    _subtract(columns, space, taken)
     return np.asarray(taken)
+
+
+def _subtract(columns: Array, space: Array, coordinates: Array) -> None:
+    """Subtract S C of a space, (l, k), and coordinates, (k, b), from columns, (l, b), in place; all in Fortran order."""
+    # some rows at a time, so that the cache still holds the product when it is subtracted
+    for start in range(0, len(columns), PANEL_ROWS):
+        rows = slice(start, start + PANEL_ROWS)
+        columns[rows].T[...] -= coordinates.T @ space[rows].T
 
 
 def _orthonormal(columns: Array, space: Array, taken: Array, noise: float, defect: float) -> tuple[Array, Array, float]:
@@ -278,7 +291,8 @@ def _factored(columns: Array, noise: float) -> tuple[Array, Array, float]:
     squares = np.linalg.eigvalsh(gram)
     if squares.size and squares[0] > max(GRAM_FLOOR * squares[-1], noise**2):
         root = np.linalg.cholesky(gram)
-        fresh = blas.dtrsm(1.0, root, columns, side=1, lower=1, trans_a=1, overwrite_b=1)
+        # by its inverse: what that loses the second pass makes good, as it does for the Gram matrix
+        fresh = (np.linalg.inv(root) @ columns.T).T
         return fresh, np.asarray(root.T), float(np.sqrt(squares[0]))
     left, sizes, right = thin_svd(columns)
     kept = sizes > max(noise, np.finfo(np.float64).tiny)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from coded_als.arrays import EPS, Array
-from coded_als.kernels import cached_columns
+from coded_als.kernels import cached_columns, gram_product, run_to_end
 from coded_als.models.rating_matrix import power_of_four, require_factorable
 
 # A difference of traces below this part of them is computed from the data instead.
@@ -121,6 +121,12 @@ class Problem:
     def adjoint(self, vectors: Array) -> Array:
         """A^T Y of (rows, k), (l, k), at the master."""
         return product_of(self.matrix.T, vectors) if self.transposed else transposed_product_of(self.matrix, vectors)
+
+    def gram_product(self, vectors: Array) -> Array:
+        """A^T (A X) of (l, k), (l, k), at the master: a dense A is read once for both products."""
+        if self.is_sparse:
+            return self.adjoint(self.image(vectors))
+        return run_to_end(gram_product(self.matrix, vectors))[0]
 
     def cancels(self, explained: float) -> bool:
         """Whether tr D less its ``explained`` part has lost the digits that matter."""

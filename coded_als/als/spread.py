@@ -1,8 +1,8 @@
-"""The spread of a fit's data over the workers: D = A^T A in coded shares, or the sparse rows of A in copies."""
+"""The spread of a fit's data over the workers: D = A^T A in coded shares, the sparse rows of A in copies, or A on one worker."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,10 +14,10 @@ from coded_als.als.problem import Problem
 from coded_als.als.products import AT_WORST, DATA, DistributedData, RoundLog, StoredProduct
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.updates import symmetric
-from coded_als.arrays import FLOAT64, Array
+from coded_als.arrays import FLOAT64, FLOAT_BYTES, Array, eps_of
 from coded_als.cluster.backups import backups_of
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.rules import rule_for
+from coded_als.cluster.rules import first_copies, rule_for
 from coded_als.cluster.scope import Shares
 from coded_als.cluster.seam import Round
 from coded_als.codes import CodeSpec, Replicated, Uncoded
@@ -36,9 +36,10 @@ from coded_als.planner.schemes import (
     gram_bytes,
     gram_on_workers_s,
     holds_gram,
+    whole_pays,
 )
 
-GRAM_LEFT, GRAM_RIGHT = "A_left", "A_right"
+GRAM_LEFT, GRAM_RIGHT, WHOLE = "A_left", "A_right", "A"
 Where = Literal["auto", "local", "coded", "none"]
 
 
@@ -117,7 +118,7 @@ def extent_of(problem: Problem, *, centred: bool = False) -> Extent:
     """The numbers of a problem that the spread of its data depends on; ``centred``: less its means, which are to come."""
     matrix, (rows, length) = problem.matrix, problem.matrix.shape
     if not problem.is_sparse:
-        return Extent(rows, length, None)
+        return Extent(rows, length, None, narrow=matrix.dtype != FLOAT64)
     if matrix.format == "csc":
         return Extent(rows, length, np.bincount(matrix.indices, minlength=rows), centred=centred)
     return Extent(rows, length, np.diff(sparse.csr_array(matrix).indptr).astype(np.int64), centred=centred)
@@ -144,11 +145,14 @@ class Spread:
         self, problem: Problem, log: RoundLog, tolerance: float, dtype: np.dtype[Any] = FLOAT64
     ) -> DistributedData:
         """Store the data on the workers, in arrays of a type."""
+        if self.precomputation == "none" and not problem.is_sparse:
+            whole = WholeMatrix(log, problem.matrix, dtype)
+            return whole if dtype == FLOAT64 else FinishedHere(whole.gram_product, problem.image)
         if self.precomputation == "none":
             copies, pieces = copies_of(self.code), self.code.pieces
             held = SparseRows.given_out(problem.matrix, log, copies, pieces=pieces, dtype=dtype)
             rows = CentredRows(held, problem.directions) if isinstance(problem, CentredProblem) else held
-            return rows if dtype == FLOAT64 else CoarseRows(rows.gram_product, problem.image)
+            return rows if dtype == FLOAT64 else FinishedHere(rows.gram_product, problem.image)
         if self.precomputation == "local":
             return FormedGram(log, self.code, tolerance, local_gram(problem), problem.image, dtype)
         coded = CodedGram(problem, log, self.code, min(tolerance, self.code.tolerance))
@@ -156,11 +160,44 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class CoarseRows:
-    """Products with sparse rows on the workers in float32; nothing follows the last one to mend it, so the data make it."""
+class FinishedHere:
+    """Products with rows on the workers in float32; nothing follows the last one to mend it, so the data make it."""
 
     gram_product: Callable[[Array], Array]
     product: Callable[[Array], Array]
+
+
+class WholeMatrix:
+    """Products with a dense A, (rows, l), that a single worker holds as it is: D is not formed, and no code is possible."""
+
+    recovery_threshold = 1
+
+    def __init__(self, log: RoundLog, matrix: Array, dtype: np.dtype[Any]) -> None:
+        self._log, self._matrix, self._dtype = log, matrix, dtype
+        log.cluster.store(WHOLE, [matrix.astype(dtype, copy=False)])
+
+    def gram_product(self, right: Array) -> Array:
+        """A^T (A X) in one round, (l, b)."""
+        right = np.ascontiguousarray(right, dtype=self._dtype)
+        round = Round(
+            kernel="gram_product",
+            operands=(WHOLE,),
+            payloads=[(right,)],
+            response_shapes=(right.shape,),
+            operations=2.0 * self._matrix.size * right.shape[1] * self._dtype.itemsize / FLOAT_BYTES,
+            label="E = A^T (A X)",
+            dtype=self._dtype,
+        )
+        responses = self._log.run(round, first_copies(1, 1), self)
+        return responses.first()[0].astype(FLOAT64, copy=False)
+
+    def product(self, right: Array) -> Array:
+        """A H, (rows, d), at the master, which has A."""
+        return np.asarray(self._matrix @ right)
+
+    def error_estimate(self, workers: Sequence[int]) -> float:
+        """Rounding only, as the worker has all of A."""
+        return eps_of(self._dtype)
 
 
 class FormedGram:
@@ -217,8 +254,12 @@ def choose_spread(
 ) -> Spread:
     """The spread over W workers by a requested code or by the choice of `auto`, and what is open by counting.
 
-    D of a sparse A is formed if a code of D is requested, or if that takes less time.
+    D of a sparse A is formed if a code of D is requested, or if that takes less time; D of a dense A is formed unless one
+    worker is sooner done without it.
     """
+    may_stay_whole = extent.whole_on(workers) and isinstance(asked, (ChosenCode, Uncoded))
+    if may_stay_whole and (where == "none" or (where == "auto" and whole_pays(extent, columns, machine))):
+        return Spread(Uncoded(), "none", _reason(asked))
     if where == "none" or (isinstance(asked, ChosenCode) and asked.rows):
         return _rows_spread(extent, workers, asked, memory_per_worker)
     formed = asked.code if isinstance(asked, ChosenCode) else asked.bind(workers, extent.length)
@@ -255,7 +296,7 @@ def _rows_spread(extent: Extent, workers: int, asked: CodeSpec | ChosenCode, mem
     if extent.entries is None:
         raise UsageError(
             "precomputation 'none' multiplies with the sparse rows of R; got a dense R. "
-            "Pass a scipy sparse matrix, or use precomputation='auto'."
+            "Pass a scipy sparse matrix, use precomputation='auto', or fit a float64 matrix on one worker."
         )
     if not isinstance(asked, ChosenCode):
         return Spread(rows_code(asked, workers), "none")

@@ -239,6 +239,11 @@ def row_gram_key(combinations: Array, data: Array, indices: Places, indptr: Plac
     return np.asarray((block.T @ (block @ combinations.T)).T)
 
 
+def gram_key(combinations: Array, rows: Array) -> Array:
+    """V A^T A, (k, columns), for dense rows A, (rows, columns), and V (k, columns)."""
+    return np.asarray((combinations @ rows.T) @ rows)
+
+
 def row_transposed_key(combinations: Array, data: Array, indices: Places, indptr: Places) -> Array:
     """V A_k^T for a csr block A_k and V (k, columns): (k, rows)."""
     return np.asarray((_csr(data, indices, indptr, combinations.shape[1]) @ combinations.T).T)

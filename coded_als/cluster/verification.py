@@ -19,6 +19,7 @@ from coded_als.cluster.freivalds import (
     check_rows,
     check_scaled,
     check_transposed_product,
+    gram_key,
     norms,
     row_gram_key,
     row_key,
@@ -324,6 +325,17 @@ def _row_gram_product(check: RoundCheck, worker: int, response: tuple[Array, ...
     yield check_rows(combinations, key, size, right, response[0], data.size)
 
 
+def _gram_product(check: RoundCheck, worker: int, response: tuple[Array, ...]) -> Comparisons:
+    rows, right = check.arrays(worker)
+    combinations = check.combinations(worker, len(right))
+
+    def make() -> tuple[Array, float]:
+        return gram_key(combinations, rows), float(norms(rows.reshape(-1, 1))[0]) ** 2
+
+    key, size = check.key(worker, make)
+    yield check_rows(combinations, key, size, right, response[0], max(rows.shape))
+
+
 def _row_transposed_product(check: RoundCheck, worker: int, response: tuple[Array, ...]) -> Comparisons:
     data, indices, indptr, left, extent = check.arrays(worker)
     combinations = check.combinations(worker, len(extent))
@@ -347,6 +359,7 @@ CHECKS: dict[str, KernelCheck] = {
     "scaled": _scaled,
     "row_product": _row_product,
     "row_gram_product": _row_gram_product,
+    "gram_product": _gram_product,
     "row_transposed_product": _row_transposed_product,
     "solve_block": _solve_block,
 }

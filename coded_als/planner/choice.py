@@ -387,6 +387,7 @@ def with_best_block(scheme: Scheme, workload: Workload, least: int = 1) -> Schem
 
     def seconds(candidate: Scheme) -> float:
         iteration = float(least_iteration_seconds(candidate, workload, draws, DRAWN_ITERATIONS)[0].mean())
+        iteration += workload.machine.computing_s(candidate.reading_operations(size))
         return workload.iterations_of(candidate) * iteration + workload.probe_s(candidate)
 
     try:

@@ -101,11 +101,17 @@ class Extent:
     held: bool = False  # whether the workers hold its rows already, in blocks, and the master none of them
     memory_bytes: float | None = None  # the most that D may take; the memory of this machine unless given
     centred: bool = False  # whether D is that of A less its means, which fill a sparse A in
+    # whether a dense A is held in fewer bytes than float64 has: it is widened some rows at a time, and never sent as it is
+    narrow: bool = False
 
     @property
     def entries(self) -> int | None:
         """Number of entries of a sparse A."""
         return None if self.lengths is None else int(self.lengths.sum())
+
+    def whole_on(self, workers: int) -> bool:
+        """Whether so many workers may hold a dense A as it is: one, as products with A itself have no code."""
+        return workers == 1 and self.lengths is None and not (self.held or self.narrow)
 
 
 def holds_gram(length: int) -> bool:
@@ -154,8 +160,21 @@ def forming_pays(extent: Extent, workers: int, copies: int, share: float, column
     return formed_s < worth_s + rows_s + PRODUCTS * machine.computing_s(rows_operations(2, entries / blocks, columns))
 
 
+def whole_pays(extent: Extent, columns: int, machine: Machine) -> bool:
+    """Whether a fit on one worker is quicker with products of a dense A and of A^T than with D = A^T A formed."""
+    rows, length = extent.rows, extent.length
+    formed_s = gram_at_master_s(rows, length, machine) + machine.giving_s(1, gram_bytes(length))
+    whole_s = machine.giving_s(1, FLOAT_BYTES * rows * length)
+    return whole_s + PRODUCTS * machine.computing_s(2.0 * rows * length * columns) < formed_s + PRODUCTS * (
+        machine.computing_s(length**2 * columns)
+    )
+
+
 # Columns of a probe.
 PROBE_COLUMNS = 4
+# A product reads its dense operand once, which takes as long as this many columns of it (measured on operands that no cache
+# holds: 13 with one thread, 25 to 30 with two).
+READING = 20
 # Adding a response up, in multiplications for each of its numbers.
 ADDING = 10.0
 
@@ -188,7 +207,8 @@ class Scheme:
     workers: int  # W
     protocol: str = "fused"  # ``"fused"`` or ``"paper"``
     solver: str = "als"  # a name in `coded_als.planner.solvers.SOLVERS`
-    rows: bool = False  # whether the workers hold blocks of the sparse rows of R in copies, and D is not formed
+    # whether D is not formed: the workers hold blocks of the sparse rows of R in copies, or one worker a dense R as it is
+    rows: bool = False
     block: int | None = None  # columns of the block of a solver with a free width; None: the usual ones
 
     @property
@@ -228,8 +248,17 @@ class Scheme:
         """Multiplications with the data by which a narrow block is proved; 0 for a wide one."""
         if self.block_columns(size) > size.rank:
             return 0.0
-        entries = size.rows * size.columns if size.entries is None else SPARSE_SLOWDOWN * size.entries
-        return float(2 * SOLVERS[self.solver].probe * PROBE_COLUMNS * entries)
+        if size.entries is None:
+            per_step = (2 * PROBE_COLUMNS + READING) * size.rows * size.columns
+        else:
+            per_step = 2 * PROBE_COLUMNS * SPARSE_SLOWDOWN * size.entries
+        return float(SOLVERS[self.solver].probe * per_step)
+
+    def reading_operations(self, size: Size) -> float:
+        """Multiplications that a worker's reading of a dense operand is worth in an iteration, which no width changes."""
+        if self.rows:
+            return 0.0 if size.entries is not None else READING * size.rows * size.columns
+        return READING * self.family.share(self.workers) * size.length**2
 
     def schedule(self, size: Size, tolerance: float) -> list[tuple[RoundCost, StoppingRule]]:
         """Cost and stopping rule of each round of one iteration, decoded to ``tolerance``."""
@@ -254,6 +283,8 @@ class Scheme:
         asked, (cost, _) = self.family.pieces, self._rows_round(size)
         if asked is not None:
             return asked
+        if size.entries is None:
+            return 1
         return pieces_of_sum(
             self.workers, self._blocks, machine.computing_s(cost.operations), cost.response_bytes, machine
         )
@@ -314,8 +345,10 @@ class Scheme:
 
     def _rows_round(self, size: Size) -> tuple[RoundCost, StoppingRule]:
         exchanged = FLOAT_BYTES * size.length * self.block_columns(size)
-        entries = (size.entries or size.rows * size.columns) / self._blocks
-        operations = rows_operations(2, entries, self.block_columns(size))
+        if size.entries is None:
+            operations = 2.0 * size.rows * size.columns * self.block_columns(size)
+        else:
+            operations = rows_operations(2, size.entries / self._blocks, self.block_columns(size))
         return RoundCost(operations, exchanged, exchanged), first_copies(self.workers, self._blocks)
 
     def _product_round(self, size: Size) -> RoundCost:
@@ -345,9 +378,10 @@ class Scheme:
 
 
 def block_bytes(size: Size, blocks: int) -> float:
-    """Bytes of a block of sparse rows."""
-    entries = size.entries or size.rows * size.columns
-    return (SPARSE_BYTES * entries + ROW_BYTES * max(size.rows, size.columns)) / blocks
+    """Bytes of a block of sparse rows, or of a dense matrix."""
+    if size.entries is None:
+        return FLOAT_BYTES * size.rows * size.columns / blocks
+    return (SPARSE_BYTES * size.entries + ROW_BYTES * max(size.rows, size.columns)) / blocks
 
 
 @lru_cache(maxsize=32)

@@ -94,12 +94,12 @@ class Counting(FolderStore):
 def test_a_snapshot_of_a_growing_basis_writes_its_new_blocks_only(tmp_path: Path) -> None:
     ratings = np.random.default_rng(0).standard_normal((900, 800))
     store = Counting(tmp_path / "parts")
-    fitted = CodedALS(3, solver="krylov", iterations=10).fit(ratings, checkpoint=Checkpoint(store))
+    fitted = CodedALS(3, block=8, iterations=10).fit(ratings, checkpoint=Checkpoint(store))
     assert len(store.written) == len(fitted.history_) == 10
     assert max(store.written) < 800 * 8 * 8 + 1000
-    whole = CodedALS(3, solver="krylov", iterations=12).fit(ratings)
+    whole = CodedALS(3, block=8, iterations=12).fit(ratings)
     resumed = Checkpoint(tmp_path / "parts", resume=True)
-    assert_same(CodedALS(3, solver="krylov", iterations=12).fit(ratings, checkpoint=resumed), whole)
+    assert_same(CodedALS(3, block=8, iterations=12).fit(ratings, checkpoint=resumed), whole)
 
 
 def test_parts_that_no_snapshot_names_are_dropped(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from coded_als import CodedALS, InlineCluster, LocalCluster, SimulatedCluster
 from coded_als.cluster.machine import Machine
 from coded_als.codes import parse_code
 from coded_als.errors import NotEnoughWorkers, UsageError
-from coded_als.planner.schemes import gram_on_workers_s, holds_gram
+from coded_als.planner.schemes import Extent, gram_on_workers_s, holds_gram
 
 
 def random_matrix(seed: int, shape: tuple[int, int], density: float = 0.1) -> sparse.csr_array:
@@ -150,6 +150,43 @@ def test_a_gram_matrix_that_does_not_fit_is_refused_in_a_line_and_not_chosen(mon
         with pytest.raises(UsageError, match=r"must fit into memory; it would be dense, .*Use code='auto'"):
             CodedALS(3, **options).plan(matrix, 10)
     assert CodedALS(3, code="systematic:p=6").plan(matrix.toarray(), 10).precomputation == "local"
+
+
+@pytest.mark.parametrize("shape", [(90, 40), (40, 90)])
+@pytest.mark.parametrize("options", [{}, {"dtype": "float32"}, {"center": "both"}, {"regularization": 0.5}])
+@pytest.mark.parametrize("verify", ["off", "freivalds"])
+@pytest.mark.parametrize("solver", ["krylov", "lobpcg", "als"])
+def test_one_worker_fits_a_dense_matrix_with_and_without_its_gram_matrix_alike(
+    shape: tuple[int, int], options: dict[str, Any], verify: str, solver: str
+) -> None:
+    matrix = np.random.default_rng(0).standard_normal(shape) @ np.diag(0.9 ** np.arange(shape[1]))
+    options = {"verify": verify, "solver": solver, "tolerance": 1e-5, **options}
+    whole = CodedALS(4, precomputation="none", **options).fit(matrix)
+    formed = CodedALS(4, precomputation="local", **options).fit(matrix)
+    assert (whole.precomputation_, whole.outcome_, formed.outcome_) == ("none", "converged", "converged")
+    assert whole.objective_ == pytest.approx(formed.objective_, rel=2e-5)
+    labels = {record.label for record in whole.rounds_}
+    assert labels == {"E = A^T (A X)"}
+
+
+def test_a_large_dense_matrix_stays_as_it_is_on_one_worker_where_that_is_sooner() -> None:
+    def where(rows: int, length: int, workers: int = 1, narrow: bool = False, **options: Any) -> str:
+        extent = Extent(rows, length, None, narrow=narrow)
+        return CodedALS(20, **options).spread_over(extent, workers).precomputation
+
+    assert where(6000, 4000) == where(100_000, 2000) == "none"
+    # the Gram matrix is small, or several workers share it, or what is held would have to be copied, or a code is asked for
+    assert where(100_000, 50) == where(6000, 4000, narrow=True) == "local"
+    assert where(6000, 4000, workers=4) != "none"
+    assert where(6000, 4000, code="entangled:h=1") == where(6000, 4000, protocol="paper", solver="als") == "local"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int8])
+def test_a_dense_matrix_of_another_type_is_not_copied_to_be_held(dtype: type) -> None:
+    matrix = np.random.default_rng(0).integers(-5, 5, (60, 50)).astype(dtype)
+    with pytest.raises(UsageError, match="a float64 matrix on one worker"):
+        CodedALS(3, precomputation="none").fit(matrix)
+    assert CodedALS(3).fit(matrix).precomputation_ == "local"
 
 
 def test_a_terabyte_does_not_fit() -> None:

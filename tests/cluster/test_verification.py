@@ -58,6 +58,7 @@ CASES: dict[str, tuple[tuple[Any, ...], tuple[Any, ...], int]] = {
     "scaled": ((normal(2, 9, 4),), (normal(4, 4),), 0),
     "row_product": (ROWS, (normal(30, 4),), 0),
     "row_gram_product": (ROWS, (normal(30, 4),), 0),
+    "gram_product": ((normal(20, 30),), (normal(30, 4),), 0),
     "row_transposed_product": (ROWS, (normal(20, 4), np.zeros((30, 0))), 0),
     "solve_block": (half_step(), fixed_side(np.empty((0, 0)), np.empty(0), mean=0.3), 0),
     "solve_block of implicit ratings": (half_step(), fixed_side(np.eye(4), np.empty(0), c1=2.0, t0=1.0, power=1), 0),
