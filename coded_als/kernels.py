@@ -121,7 +121,7 @@ def _image(data: Array, indices: Places, indptr: Places, right: Array) -> Genera
     parts = []
     for _, ends in row_panels(indptr, right.shape[1]):
         yield
-        parts.append(some_rows(data, indices, ends, len(right)) @ right)
+        parts.append(rows_between(data, indices, ends, len(right)) @ right)
     if len(parts) == 1:
         return parts[0]
     return np.concatenate([np.empty((0, right.shape[1]), np.result_type(data, right)), *parts])
@@ -149,7 +149,7 @@ def _back(length: int, data: Array, indices: Places, indptr: Places, left: Array
     total: Array | None = None
     for rows, ends in row_panels(indptr, left.shape[1]):
         yield
-        part = some_rows(data, indices, ends, length).T @ left[rows]
+        part = rows_between(data, indices, ends, length).T @ left[rows]
         total = part if total is None else np.add(total, part, out=total)
     return np.zeros((length, left.shape[1]), np.result_type(data, left)) if total is None else total
 
@@ -289,7 +289,7 @@ def load() -> None:
     import scipy.sparse  # noqa: F401
 
 
-def some_rows(data: Array, indices: Places, ends: Places, columns: int) -> csr_array[Any]:
+def rows_between(data: Array, indices: Places, ends: Places, columns: int) -> csr_array[Any]:
     """Some rows as a csr matrix of their own, (rows, columns), without a copy of their entries.
 
     ``data, indices``: values and columns of all rows, (entries,); ``ends``: where these rows begin and the last one
