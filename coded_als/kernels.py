@@ -118,7 +118,7 @@ def row_product(data: Array, indices: Places, indptr: Places, right: Array) -> G
 
 def _image(data: Array, indices: Places, indptr: Places, right: Array) -> Generator[None, None, Array]:
     """``A_k right`` of columns that the cache holds, (rows, b)."""
-    parts = []
+    parts: list[Array] = []
     for _, ends in row_panels(indptr, right.shape[1]):
         yield
         parts.append(rows_between(data, indices, ends, len(right)) @ right)
@@ -193,18 +193,25 @@ PIECEWISE = ("product", "scaled")
 
 
 # Kernels of sparse rows of which the responses to all pieces add up: each piece is a response of its own.
-SUMMED = ("row_gram_product",)
+SUMMED = ("row_gram_product", "solve_pieces")
 
 
 def piece_operands(kernel: str, operands: Sequence[Any], piece: int, pieces: int) -> tuple[Any, ...]:
     """The operands of a kernel with only the rows of one of so many pieces of the first; those of sparse rows by entries."""
+    if kernel == "solve_pieces":
+        return *operands, piece, pieces
     if kernel not in SUMMED:
         return operands[0][:, piece_rows(operands[0].shape[1], piece, pieces)], *operands[1:]
     data, indices, indptr, *others = operands
-    ends = np.searchsorted(indptr, [indptr[-1] * number // pieces for number in (piece, piece + 1)])
-    first, last = 0 if piece == 0 else ends[0], indptr.size - 1 if piece == pieces - 1 else ends[1]
+    first, last = piece_by_entries(indptr, piece, pieces)
     part = slice(int(indptr[first]), int(indptr[last]))
     return data[part], indices[part], indptr[first : last + 1] - indptr[first], *others
+
+
+def piece_by_entries(indptr: Places, piece: int, pieces: int) -> tuple[int, int]:
+    """The rows from and to of one of so many pieces of sparse rows, with about as many entries each."""
+    ends = np.searchsorted(indptr, [indptr[-1] * number // pieces for number in (piece, piece + 1)])
+    return 0 if piece == 0 else int(ends[0]), indptr.size - 1 if piece == pieces - 1 else int(ends[1])
 
 
 def piece_rows(height: int, piece: int, pieces: int) -> slice:
