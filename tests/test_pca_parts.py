@@ -31,7 +31,7 @@ DATA: dict[str, np.ndarray] = {
     "low rank": np.outer(np.arange(50.0), [3.0, 0.0, 4.0, 1.0]),
     "large numbers": decaying(6) * 1e120,
     "nothing": np.full((40, 5), 0.3),
-    "a tie": tied([3.0, *[2.0] * 6, *[1.0] * 23]),
+    "a tie": tied([3.0, *[2.0] * 6, *[1.0] * 23]) + 5.0,
 }
 
 
@@ -145,6 +145,7 @@ def test_products_of_parts_are_those_of_the_matrix(monkeypatch: pytest.MonkeyPat
     left, right = np.random.default_rng(0).standard_normal((90, 3)), np.random.default_rng(1).standard_normal((40, 3))
     np.testing.assert_allclose(problem.gram, centred.T @ centred, atol=1e-10 * np.abs(problem.gram).max())
     np.testing.assert_allclose(problem.image(right), centred @ right, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(problem.gram_product(right), centred.T @ (centred @ right), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(problem.adjoint(left), centred.T @ left, rtol=1e-9, atol=1e-9)
     assert problem.squared_error(left, right) == pytest.approx(np.sum((centred - left @ right.T) ** 2))
     assert problem.squared_norm == pytest.approx(np.sum(centred**2))
