@@ -15,7 +15,7 @@ import numpy as np
 
 from coded_als.checks import RNG, require_number, require_one_of, require_whole, seed_from
 from coded_als.data.ratings import RatingData, from_matrix
-from coded_als.data.splits import holdout
+from coded_als.data.splits import holdout, share_of_each_user
 from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
 from coded_als.evaluation.rankings import evaluate_ranking, evaluate_ratings
@@ -373,18 +373,7 @@ def parted(data: RatingData, fraction: float, split: str, seed: int) -> tuple[Ra
     """The ratings that candidates are fitted to, and those that they are compared on."""
     if split == "time":
         return latest_out(data, fraction)
-    if split == "random":
-        return holdout(data, fraction, seed=seed)
-    counts = np.diff(data.matrix.indptr)
-    users = np.repeat(np.arange(counts.size), counts)
-    order = np.lexsort((np.random.default_rng(seed).random(data.entries), users))
-    # a user keeps one rating at least
-    out = np.minimum(np.round(fraction * counts), counts - 1)
-    if not 0 < fraction < 1 or not (out > 0).any():
-        raise UsageError(f"validation must hold out a rating of some user; got {fraction}. Take one nearer to 0.5.")
-    held = np.empty(data.entries, dtype=np.bool_)
-    held[order] = np.arange(data.entries) - data.matrix.indptr[users] < out[users]
-    return data.select(~held), data.select(held)
+    return share_of_each_user(data, fraction, seed) if split == "user" else holdout(data, fraction, seed=seed)
 
 
 def latest_out(data: RatingData, fraction: float) -> tuple[RatingData, RatingData]:

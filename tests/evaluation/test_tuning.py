@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from coded_als import ImplicitALS, UsageError, tune
 from coded_als.cli import main
 from coded_als.data import holdout, load_ratings
+from coded_als.data.ratings import from_matrix
 from coded_als.evaluation import evaluate_ranking
 from coded_als.evaluation.search import latest_out, parted
 from coded_als.models.registry import model_kinds
@@ -84,6 +85,8 @@ def test_a_share_of_the_ratings_of_each_user_is_held_out() -> None:
     assert (parted(data, 0.9, "user", 3)[1].matrix != held_out.matrix).nnz == 0
     with pytest.raises(UsageError, match="rating of some user"):
         parted(data, 1e-9, "user", 0)
+    dense = from_matrix(data.matrix.toarray(), "a test")
+    assert (parted(dense, 0.9, "user", 3)[1].matrix == held_out.matrix.toarray()).all()
     assert tune("ease", data, budget=0.1, split="user").figure > 0
 
 

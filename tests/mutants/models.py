@@ -136,7 +136,7 @@ MODELS = (
         "coded_als/als/row_parts.py",
         "self.matrix.reduced(np.add, gram_product_of, self.means,",
         "self.matrix.reduced(np.add, gram_product_of, None,",
-        ("tests/test_pca_parts.py::test_components_of_a_memory_map_are_those_of_the_array",),
+        ("tests/test_pca_parts.py::test_products_of_parts_are_those_of_the_matrix",),
     ),
     Mutant(
         "the unobserved weight is five times as large",
