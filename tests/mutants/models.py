@@ -176,7 +176,7 @@ MODELS = (
     Mutant(
         "leave_k_out leaves nothing out",
         "coded_als/data/splits.py",
-        "    test[order[place >= np.repeat(counts, counts) - k]] = True\n",
+        "    test[order[place >= np.repeat(counts - out, counts)]] = True\n",
         "",
         ("tests/data/test_splits.py::test_leave_k_out",),
     ),
