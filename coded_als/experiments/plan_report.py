@@ -400,7 +400,7 @@ def _needed(duel: Duel) -> list[str]:
     if duel.is_blind:
         lines.append(
             f"{100 * duel.unseen:.0f} % of the recorded tasks were broken off later than any that was finished: how long they "
-            "take is not known. Record a run with --code uncoded, which waits for all."
+            "take is not known. Record with coded-als measure, or a run with --code uncoded: both wait for all."
         )
     return lines
 
