@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,13 @@ import scipy
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import coded_als
+from coded_als.als import CodedALS
 from coded_als.cluster import Cluster, Round, all_of
 from coded_als.cluster.machine import Machine
+from coded_als.planner.choice import Race
+from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.solvers import default_solver, typical_iterations
+from coded_als.planner.timing import Workload
 
 FEW, CALIBRATED_WORKERS = 2, 8
 LARGE_ROWS, COLUMNS = 4000, 25
@@ -26,9 +33,82 @@ REPEATS = 15
 # Numbers of an array that a worker is given to keep, and how often.
 GIVEN, GIVINGS = 1_000_000, 3
 
+# Fits, on no more workers than this, that show how much longer than planned a fit takes under the load of the moment.
+REFERENCE, REFERENCE_FITS, MOST_STARTED = Size(600, 400, 10), 7, 16
+# A plan may be off by the least factor on a machine at rest. Under a load the reference fits tell the factor, as so many
+# standard deviations of theirs; the interval is no wider than a factor of two, since a longer one would say nothing.
+LEAST_OFF, DEVIATIONS, MOST_OFF = 1.2, 1.5, math.sqrt(2)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The machine at hand under the load that is on it."""
+
+    machine: Machine  # as fits find it
+    quick: Machine  # the fastest and the slowest that it may turn out to be
+    slow: Machine
+    start_s: float  # seconds until the workers of a fit have started
+    load: float  # how many times as long as on this machine at rest a fit takes
+
+    @classmethod
+    def of(cls, at_rest: Machine, ratios: Sequence[float], start_s: float) -> Calibration:
+        """From times of reference fits, as multiples of those that a plan for the machine at rest expects."""
+        load = float(np.median(ratios))
+        deviation = 1.4826 * float(np.median(np.abs(np.log(ratios) - math.log(load))))
+        off = min(MOST_OFF, max(LEAST_OFF, math.exp(DEVIATIONS * deviation)))
+        machine, quick, slow = (_slowed(at_rest, factor) for factor in (load, load / off, load * off))
+        return cls(machine, quick, slow, start_s, load)
+
+    def interval_s(self, scheme: Scheme, workload: Workload) -> tuple[float, float]:
+        """Seconds between which a fit by this scheme should end, the start of its workers apart."""
+        ends = []
+        for machine, own in ((self.quick, "low"), (self.slow, "high")):
+            found = Race(replace(workload, machine=machine), [scheme]).timed(scheme)
+            assert found is not None  # it could run on the machine between
+            ends.append(getattr(found.estimate, own) or found.mean_s)
+        return ends[0], ends[1]
+
+
+def under_load(columns: int = COLUMNS, workers: int = CALIBRATED_WORKERS) -> Calibration:
+    """Measure this machine as `calibrated` does, and by whole fits how much the load of the moment slows it."""
+    machine = calibrated(columns)
+    scheme = Scheme("uncoded", min(workers, MOST_STARTED), solver=default_solver())
+    fits = [_reference_fit(scheme) for _ in range(REFERENCE_FITS)]
+    planned = Race(Workload(REFERENCE, "none", machine), [scheme]).timed(scheme)
+    assert planned is not None  # no delay, and no code
+    start_s = float(np.median([start_s for start_s, _ in fits])) * workers / scheme.workers
+    return Calibration.of(machine, [taken_s / planned.mean_s for _, taken_s in fits], start_s)
+
+
+def _reference_fit(scheme: Scheme) -> tuple[float, float]:
+    """Seconds to start workers, and of one fit on them: the first, as those of users are."""
+    from coded_als.master import LocalCluster
+
+    iterations = typical_iterations()[scheme.solver]
+    model = CodedALS(REFERENCE.rank, code=scheme.code, solver=scheme.solver, iterations=iterations, tolerance=0.0)
+    matrix = np.random.default_rng(0).standard_normal((REFERENCE.rows, REFERENCE.columns))
+    begun_s = time.perf_counter()
+    with LocalCluster(scheme.workers) as cluster:
+        started_s = time.perf_counter()
+        model.fit(matrix, cluster)
+        return started_s - begun_s, time.perf_counter() - started_s
+
+
+def _slowed(machine: Machine, factor: float) -> Machine:
+    """The machine where all takes so many times as long."""
+    given = machine.given_bytes_per_second
+    return replace(
+        machine,
+        multiplications_per_second=machine.multiplications_per_second / factor,
+        bytes_per_second=machine.bytes_per_second / factor,
+        latency_s=machine.latency_s * factor,
+        message_s=machine.message_s * factor,
+        given_bytes_per_second=None if given is None else given / factor,
+    )
+
 
 def calibrated(columns: int = COLUMNS) -> Machine:
-    """The speeds of local workers and their master, measured in about two seconds.
+    """The speeds of local workers and their master at rest, measured in about two seconds.
 
     A round of W messages each way takes ``2 W message_s + 2 latency_s`` and, for large payloads and responses, their bytes
     over the link's besides: the differences between few workers and many, and between small arrays and large ones, tell
