@@ -96,7 +96,7 @@ def command(context: click.Context, /, details: bool, as_json: bool, **options: 
     workload = Workload(
         Size(options["rows"], options["cols"], options["rank"], options["entries"]),
         readable_delays(_spec(options["delays"])),
-        machine_from(options, calibration and calibration.machine),
+        machine_from(options, None if calibration is None else calibration.machine),
         options["decoding_tolerance"],
         iterations_from(options),
     )

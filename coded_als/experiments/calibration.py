@@ -35,8 +35,8 @@ GIVEN, GIVINGS = 1_000_000, 3
 
 # Fits, on no more workers than this, that show how much longer than planned a fit takes under the load of the moment.
 REFERENCE, REFERENCE_FITS, MOST_STARTED = Size(600, 400, 10), 7, 16
-# A plan may be off by the least factor on a machine at rest. Under a load the reference fits tell the factor, as so many
-# standard deviations of theirs; the interval is no wider than a factor of two, since a longer one would say nothing.
+# A plan may be off by the least factor on a machine at rest. A load may go or grow before a fit ends: its root counts too, and so
+# many standard deviations of the reference fits. A range of more than a factor of two would say nothing, so it ends there.
 LEAST_OFF, DEVIATIONS, MOST_OFF = 1.2, 1.5, math.sqrt(2)
 
 
@@ -55,7 +55,7 @@ class Calibration:
         """From times of reference fits, as multiples of those that a plan for the machine at rest expects."""
         load = float(np.median(ratios))
         deviation = 1.4826 * float(np.median(np.abs(np.log(ratios) - math.log(load))))
-        off = min(MOST_OFF, max(LEAST_OFF, math.exp(DEVIATIONS * deviation)))
+        off = min(MOST_OFF, max(LEAST_OFF * math.sqrt(max(1.0, load)), math.exp(DEVIATIONS * deviation)))
         machine, quick, slow = (_slowed(at_rest, factor) for factor in (load, load / off, load * off))
         return cls(machine, quick, slow, start_s, load)
 
