@@ -77,7 +77,7 @@ SOLVERS = {
             small=150.0,
             calls=1e7,
             widths=(0.2, 0.3, 0.5, 0.7, 1.4, 2.0),
-            flattening=0.55,
+            flattening=0.5,
             probe=15,
         ),
         Solver("lobpcg", "locally optimal block iteration", guarded_columns, 11, 45.0, 100.0, 3e6),

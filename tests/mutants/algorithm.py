@@ -30,6 +30,27 @@ CODES = (
 
 ALGORITHM = (
     Mutant(
+        "only the last panel of dense rows counts",
+        "coded_als/kernels.py",
+        "product += panel.T @ (panel @ right)",
+        "product = panel.T @ (panel @ right)",
+        ("tests/test_kernels.py::test_products_with_dense_rows_form_no_gram_matrix",),
+    ),
+    Mutant(
+        "a dense matrix of another type is copied to be held",
+        "coded_als/planner/schemes.py",
+        "return workers == 1 and self.lengths is None and not (self.held or self.narrow)",
+        "return workers == 1 and self.lengths is None and not self.held",
+        ("tests/als/test_spread.py::test_a_dense_matrix_of_another_type_is_not_copied_to_be_held",),
+    ),
+    Mutant(
+        "products with dense rows are not checked",
+        "coded_als/cluster/verification.py",
+        "yield check_rows(combinations, key, size, right, response[0], max(rows.shape))",
+        "yield from ()",
+        ("tests/cluster/test_verification.py",),
+    ),
+    Mutant(
         "float32 is judged by the rounding of float64",
         "coded_als/codes/single.py",
         "return self.plain.error_estimate(workers) * growth_of(SINGLE)",
