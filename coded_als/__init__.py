@@ -75,7 +75,7 @@ offer(
     },
 )
 offer("arrays", {"dask": "coded_als.dask.row_chunks"})
-offer("kernels", {"solve_block": "coded_als.baselines.block_kernel"})
+offer("kernels", dict.fromkeys(("solve_block", "solve_pieces"), "coded_als.baselines.block_kernel"))
 
 
 def __dir__() -> list[str]:

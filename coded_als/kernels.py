@@ -10,6 +10,7 @@ int32.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -112,20 +113,18 @@ def row_product(data: Array, indices: Places, indptr: Places, right: Array) -> G
     (rows + 1,).
     """
     require_rows(data, indices, indptr, len(right))
-    product = np.empty((indptr.size - 1, right.shape[1]), np.result_type(data, right))
-    for columns in cached_columns(*right.shape):
-        product[:, columns] = yield from _image(data, indices, indptr, right[:, columns])
-    return (product,)
+    return ((yield from _in_groups(right, len(right), partial(_image, data, indices, indptr))),)
 
 
 def _image(data: Array, indices: Places, indptr: Places, right: Array) -> Generator[None, None, Array]:
     """``A_k right`` of columns that the cache holds, (rows, b)."""
-    right = np.ascontiguousarray(right)
-    product = np.zeros((indptr.size - 1, right.shape[1]), np.result_type(data, right))
-    for rows, ends in row_panels(indptr, right.shape[1]):
+    parts: list[Array] = []
+    for _, ends in row_panels(indptr, right.shape[1]):
         yield
-        add_product(data, indices, ends, right, product[rows])
-    return product
+        parts.append(rows_between(data, indices, ends, len(right)) @ right)
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([np.empty((0, right.shape[1]), np.result_type(data, right)), *parts])
 
 
 def row_gram_product(data: Array, indices: Places, indptr: Places, right: Array) -> Generator[None, None, Result]:
@@ -137,27 +136,40 @@ def row_gram_product(data: Array, indices: Places, indptr: Places, right: Array)
     (rows + 1,).
     """
     require_rows(data, indices, indptr, len(right))
-    product = np.empty(right.shape, np.result_type(data, right))
-    for columns in cached_columns(*right.shape):
-        image = yield from _image(data, indices, indptr, right[:, columns])
-        product[:, columns] = yield from _back(data, indices, indptr, image, len(right))
-    return (product,)
+
+    def there_and_back(columns: Array) -> Generator[None, None, Array]:
+        image = yield from _image(data, indices, indptr, columns)
+        return (yield from _back(len(right), data, indices, indptr, image))
+
+    return ((yield from _in_groups(right, len(right), there_and_back)),)
 
 
-def _back(data: Array, indices: Places, indptr: Places, left: Array, length: int) -> Generator[None, None, Array]:
+def _back(length: int, data: Array, indices: Places, indptr: Places, left: Array) -> Generator[None, None, Array]:
     """``A_k^T left`` of columns that the cache holds, (l, b)."""
-    left = np.ascontiguousarray(left)
-    product = np.zeros((length, left.shape[1]), np.result_type(data, left))
+    total: Array | None = None
     for rows, ends in row_panels(indptr, left.shape[1]):
         yield
-        add_transposed_product(data, indices, ends, left[rows], product)
-    return product
+        part = rows_between(data, indices, ends, length).T @ left[rows]
+        total = part if total is None else np.add(total, part, out=total)
+    return np.zeros((length, left.shape[1]), np.result_type(data, left)) if total is None else total
+
+
+def _in_groups(
+    block: Array, length: int, product: Callable[[Array], Generator[None, None, Array]]
+) -> Generator[None, None, Array]:
+    """The product of all columns of a block, by groups that the cache holds."""
+    parts = []
+    for columns in cached_columns(length, block.shape[1]):
+        parts.append((yield from product(np.ascontiguousarray(block[:, columns]))))
+    return parts[0] if len(parts) == 1 else np.hstack(parts)
 
 
 def cached_columns(length: int, width: int) -> Iterator[slice]:
-    """Columns of a block, (l, b), in groups that stay in the cache while sparse rows pick from them."""
-    step = max(CACHE_LINE // FLOAT_BYTES, CACHE_BYTES // (FLOAT_BYTES * max(1, length)))
-    yield from (slice(start, min(start + step, width)) for start in range(0, width, step))
+    """Columns of a block, (l, b), in even groups that stay in the cache while sparse rows pick from them."""
+    held = max(CACHE_LINE // FLOAT_BYTES, CACHE_BYTES // (FLOAT_BYTES * max(1, length)))
+    # each group reads all entries: a few columns too many take less time than a group of their own
+    groups = max(1, round(width / held))
+    yield from (slice(width * group // groups, width * (group + 1) // groups) for group in range(groups))
 
 
 def read_entries(
@@ -181,18 +193,25 @@ PIECEWISE = ("product", "scaled")
 
 
 # Kernels of sparse rows of which the responses to all pieces add up: each piece is a response of its own.
-SUMMED = ("row_gram_product",)
+SUMMED = ("row_gram_product", "solve_pieces")
 
 
 def piece_operands(kernel: str, operands: Sequence[Any], piece: int, pieces: int) -> tuple[Any, ...]:
     """The operands of a kernel with only the rows of one of so many pieces of the first; those of sparse rows by entries."""
+    if kernel == "solve_pieces":
+        return *operands, piece, pieces
     if kernel not in SUMMED:
         return operands[0][:, piece_rows(operands[0].shape[1], piece, pieces)], *operands[1:]
     data, indices, indptr, *others = operands
-    ends = np.searchsorted(indptr, [indptr[-1] * number // pieces for number in (piece, piece + 1)])
-    first, last = 0 if piece == 0 else ends[0], indptr.size - 1 if piece == pieces - 1 else ends[1]
+    first, last = piece_by_entries(indptr, piece, pieces)
     part = slice(int(indptr[first]), int(indptr[last]))
     return data[part], indices[part], indptr[first : last + 1] - indptr[first], *others
+
+
+def piece_by_entries(indptr: Places, piece: int, pieces: int) -> tuple[int, int]:
+    """The rows from and to of one of so many pieces of sparse rows, with about as many entries each."""
+    ends = np.searchsorted(indptr, [indptr[-1] * number // pieces for number in (piece, piece + 1)])
+    return 0 if piece == 0 else int(ends[0]), indptr.size - 1 if piece == pieces - 1 else int(ends[1])
 
 
 def piece_rows(height: int, piece: int, pieces: int) -> slice:
@@ -220,7 +239,8 @@ def require_rows(data: Array, indices: Places, indptr: Places, columns: int) -> 
         indptr.size and indptr[0] == 0 and indptr[-1] == indices.size == data.size and (np.diff(indptr) >= 0).all()
     ):
         raise ValueError("the ends of sparse rows must ascend from 0 to the number of entries.")
-    if indices.size and not (indices.min() >= 0 and indices.max() < columns):
+    # as an unsigned number a negative place is larger than any other: one pass finds both
+    if indices.size and indices.view(np.uint32).max() >= columns:
         raise ValueError(f"places of sparse entries must be from 0 to {columns - 1}.")
 
 
@@ -266,24 +286,6 @@ def _complex_product(left: Array, right: Array, out: Array) -> None:
     out[1] += left[1] @ right[0]
 
 
-def add_product(data: Array, indices: Places, ends: Places, right: Array, total: Array) -> None:
-    """Add ``A right`` to ``total`` for some rows A of a csr matrix.
-
-    ``data, indices``: values and columns of all rows, (entries,); ``ends``: where the rows begin and the last one
-    ends, (rows + 1,); ``right``: (l, b), C order; ``total``: (rows, b), C order.
-    """
-    total += _alone(data, indices, ends, len(right)) @ right
-
-
-def add_transposed_product(data: Array, indices: Places, ends: Places, right: Array, total: Array) -> None:
-    """Add ``A^T right`` to ``total`` for some rows A of a csr matrix.
-
-    ``data, indices``: values and columns of all rows, (entries,); ``ends``: where the rows begin and the last one
-    ends, (rows + 1,); ``right``: (rows, b), C order; ``total``: (l, b), C order.
-    """
-    total += _alone(data, indices, ends, len(total)).T @ right
-
-
 def load() -> None:
     """Import the libraries that the products need.
 
@@ -294,8 +296,12 @@ def load() -> None:
     import scipy.sparse  # noqa: F401
 
 
-def _alone(data: Array, indices: Places, ends: Places, columns: int) -> csr_array[Any]:
-    """Rows as a csr matrix of their own, (rows, columns), without a copy of their entries."""
+def rows_between(data: Array, indices: Places, ends: Places, columns: int) -> csr_array[Any]:
+    """Some rows as a csr matrix of their own, (rows, columns), without a copy of their entries.
+
+    ``data, indices``: values and columns of all rows, (entries,); ``ends``: where these rows begin and the last one
+    ends, (rows + 1,).
+    """
     from scipy.sparse import csr_array
 
     part = slice(ends[0], ends[-1])
@@ -314,10 +320,8 @@ def row_transposed_product(
     ``extent``: (l, 0), an empty array with as many rows as the sparse matrix has columns.
     """
     require_rows(data, indices, indptr, len(extent))
-    product = np.empty((len(extent), left.shape[1]), np.result_type(data, left))
-    for columns in cached_columns(len(extent), left.shape[1]):
-        product[:, columns] = yield from _back(data, indices, indptr, left[:, columns], len(extent))
-    return (product,)
+    back = partial(_back, len(extent), data, indices, indptr)
+    return ((yield from _in_groups(left, len(extent), back)),)
 
 
 def row_squared_error(

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als import kernels
-from coded_als import kernels as sparse_loops
 from coded_als.baselines.half_step import Reading
-from coded_als.kernels import KERNELS, find_kernel, run_to_end
+from coded_als.kernels import KERNELS, cached_columns, find_kernel, run_to_end
 
 
 def random_rows(seed: int, rows: int, columns: int, density: float) -> sparse.csr_array:
@@ -23,21 +22,47 @@ def random_rows(seed: int, rows: int, columns: int, density: float) -> sparse.cs
 
 
 @settings(max_examples=60)
-@given(st.integers(0, 10**6), st.integers(0, 30), st.integers(1, 20), st.integers(0, 4), st.floats(0, 1), st.booleans())
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 30),
+    st.integers(1, 20),
+    st.integers(0, 4),
+    st.floats(0, 1),
+    st.booleans(),
+    st.booleans(),
+)
 def test_products_with_sparse_rows_are_those_of_dense_ones(
-    seed: int, rows: int, columns: int, width: int, density: float, many_panels: bool
+    seed: int, rows: int, columns: int, width: int, density: float, many_panels: bool, many_groups: bool
 ) -> None:
     matrix = random_rows(seed, rows, columns, density)
     right = np.random.default_rng(seed + 1).standard_normal((columns, width))
-    operands = (matrix.data, matrix.indices, matrix.indptr, right)
+    left, extent = np.random.default_rng(seed + 2).standard_normal((rows, width)), np.zeros((columns, 0))
+    stored = (matrix.data, matrix.indices, matrix.indptr)
     dense = matrix.toarray()
     with pytest.MonkeyPatch.context() as patch:
         if many_panels:
             patch.setattr(kernels, "PANEL_OPERATIONS", 0.0)
-        (product,) = run_to_end(KERNELS["row_product"](*operands))
-        (gram_product,) = run_to_end(KERNELS["row_gram_product"](*operands))
+        if many_groups:
+            patch.setattr(kernels, "CACHE_BYTES", 0)
+            patch.setattr(kernels, "CACHE_LINE", 8)
+        (product,) = run_to_end(KERNELS["row_product"](*stored, right))
+        (gram_product,) = run_to_end(KERNELS["row_gram_product"](*stored, right))
+        (back,) = run_to_end(KERNELS["row_transposed_product"](*stored, left, extent))
+    assert all(found.flags.c_contiguous for found in (product, gram_product, back))
     np.testing.assert_allclose(product, dense @ right, atol=1e-12)
     np.testing.assert_allclose(gram_product, dense.T @ (dense @ right), atol=1e-12)
+    np.testing.assert_allclose(back, dense.T @ left, atol=1e-12)
+
+
+@given(st.integers(0, 10**7), st.integers(0, 300))
+def test_columns_come_in_even_groups_that_a_cache_holds(length: int, width: int) -> None:
+    groups = list(cached_columns(length, width))
+    held = max(8, 2**18 // max(1, length))
+    assert np.array_equal(np.concatenate([np.arange(width)[group] for group in groups]), np.arange(width))
+    widths = [group.stop - group.start for group in groups]
+    assert max(widths) - min(widths) <= 1
+    assert max(widths) <= 1.5 * held + 1
+    assert len(groups) <= max(1, -(-width // held))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int8])
@@ -95,14 +120,3 @@ def test_the_exact_half_step_checks_its_rows_too() -> None:
     payload = np.ones((3, 2)), np.eye(2), np.ones(2), np.empty(0), Reading().as_array()
     with pytest.raises(ValueError, match="from 0 to 2"):
         run_to_end(find_kernel("solve_block")(INDPTR, INDICES + 1, DATA, np.ones(2), *payload))
-
-
-def test_products_of_sparse_rows_are_added_to_what_is_there() -> None:
-    matrix = random_rows(3, 12, 7, 0.4)
-    right, left = np.random.default_rng(0).standard_normal((7, 3)), np.ones((5, 3))
-    part, dense = matrix.indptr[4:10], matrix.toarray()[4:9]
-    rows, columns = np.ones((5, 3)), np.ones((7, 3))
-    sparse_loops.add_product(matrix.data, matrix.indices, part, right, rows)
-    sparse_loops.add_transposed_product(matrix.data, matrix.indices, part, left, columns)
-    np.testing.assert_allclose(rows, 1 + dense @ right, rtol=1e-14)
-    np.testing.assert_allclose(columns, 1 + dense.T @ left, rtol=1e-14)

@@ -73,7 +73,11 @@ def in_unit(matrix: Any) -> tuple[Any, float]:
     unit = unit_of(largest)
     if matrix.dtype == np.float32 and abs(np.log2(unit)) > 100:  # the unit, or what it divides, may be no float32
         matrix = matrix.astype(np.float64)
-    matrix = matrix if unit == 1.0 else matrix * (1.0 / unit)
+    if unit != 1.0 and sparse.issparse(matrix):
+        # SciPy's own product with a number copies the places too
+        matrix = type(matrix)((matrix.data * (1.0 / unit), matrix.indices, matrix.indptr), shape=matrix.shape)
+    elif unit != 1.0:
+        matrix = matrix * (1.0 / unit)
     values = matrix.data if sparse.issparse(matrix) else matrix
     require_factorable(largest, squared_sum(values) * unit * unit)
     return matrix, unit

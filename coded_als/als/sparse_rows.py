@@ -7,7 +7,6 @@ A is dense, so where it is large nothing forms it: workers return A_k^T (A_k X),
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -112,16 +111,7 @@ class SparseRows:
         """The sum of each block, from the first answer to each of its pieces."""
         until = EveryPiece(self._rule, PieceLayout(self._block_of.size, pieces), summed=True)
         responses = self._log.run_pieces(round, until, lambda done: eps_of(self._dtype))
-        parts: dict[tuple[int, int], Array] = {}
-        for worker, answers in responses.results.items():
-            start = until.layout.start(worker)
-            for place, part in enumerate(answers):
-                parts.setdefault((int(self._block_of[worker]), (start + place) % pieces), part)
-        # in the order of the pieces and not of arrival, as for blocks
-        return {
-            block: reduce(np.add, (parts[block, piece].astype(FLOAT64, copy=False) for piece in range(pieces)))
-            for block in range(self.recovery_threshold)
-        }
+        return until.layout.sums(responses.results, self.recovery_threshold)
 
     def transposed_product(self, left: Array, unit: float = 1.0) -> Array:
         """A^T Y / unit in one round, (l, b), of Y, (rows, b), of which each worker is sent its rows."""

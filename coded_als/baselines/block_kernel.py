@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from coded_als.arrays import Array, Floats, Places
 from coded_als.baselines.compiled import require_compiler
 from coded_als.baselines.half_step import Rows, RowSolver
 from coded_als.errors import UsageError
-from coded_als.kernels import PANEL_OPERATIONS, Result, read_entries, require_rows
+from coded_als.kernels import PANEL_OPERATIONS, Result, piece_by_entries, read_entries, require_rows
 
 _Solve = Callable[[Rows], tuple[Floats, NDArray[np.float64]]]
 # a small solve of NumPy costs far more than its multiplications: some 10 microseconds of calls
@@ -59,6 +60,23 @@ def solve_block(
         constant = target if power == 1 else np.square(target, dtype=np.float64)
         sums += float(explained.sum()), float(constant.sum(dtype=np.float64))
     return solution, sums
+
+
+def solve_pieces(
+    indptr: Places, indices: Places, data: Array, ridge: Array, fixed: Array, *others: Any
+) -> Generator[None, None, Result]:
+    """`solve_block` for one piece of a block: (rows + 2, d), zeros but for its rows and, at the end, its sums.
+
+    ``others``: the further operands of `solve_block`, then the number of the piece and that of all. Where these two are
+    left out it is the whole block. The responses to all pieces add up to that of the block.
+    """
+    payload, (piece, pieces) = others[:4], others[4:] or (0, 1)
+    first, last = piece_by_entries(indptr, piece, pieces)
+    part, ends = slice(int(indptr[first]), int(indptr[last])), indptr[first : last + 1] - indptr[first]
+    solution, sums = yield from solve_block(ends, indices[part], data[part], ridge[first:last], fixed, *payload)
+    response = np.zeros((ridge.size + 2, solution.shape[1]))
+    response[first:last], response[-2:, 0] = solution, sums
+    return (response,)
 
 
 def _has_compiler() -> bool:

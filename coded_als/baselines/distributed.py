@@ -16,9 +16,11 @@ from coded_als.baselines.alternating import AlternatingModel, RatingProblem
 from coded_als.baselines.closed_form import EASE
 from coded_als.baselines.half_step import RatingFacts, Reading, Rows
 from coded_als.checks import require_whole
-from coded_als.cluster import Cluster, EnoughAndOverdue, Round, StoppingRule, all_of, first_copies
+from coded_als.cluster import AnyOfEach, Cluster, EnoughAndOverdue, Round, StoppingRule, all_of, first_copies
+from coded_als.cluster.questions import EveryPiece, pieces_of_sum
 from coded_als.cluster.scope import Scope, Shares
 from coded_als.cluster.verification import Verify, verified
+from coded_als.codes.pieces import PieceLayout
 from coded_als.codes.product import deal
 from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
@@ -60,6 +62,9 @@ class WaitForAll:
 @dataclass(frozen=True)
 class FirstCopy:
     """Every shard on ``copies`` workers; the first response wins. ``copies`` must divide the number of workers.
+
+    Where shards take long each is cut in as many pieces, which its workers go through in rotated order: the first
+    response to each piece wins, so that the work of stragglers counts. Checked responses (``verify``) stay whole.
 
     Examples
     --------
@@ -259,7 +264,7 @@ class _BlockSide:
         policy: StragglerPolicy,
     ) -> None:
         self._blocks, self._model, self._scale, self._reading = blocks, model, scale, reading.as_array()
-        self._cluster, self._policy = cluster, policy
+        self._cluster, self._policy, self._checked = cluster, policy, reading.stable
         shards = len(blocks.shards)
         self.skipped = [np.iinfo(np.int32).max] * shards
         self.sums = np.zeros((shards, 2))
@@ -285,13 +290,32 @@ class _BlockSide:
             operations=self._entries * rank**2 + height * rank**3 / 3,
             label=f"solve {blocks.name}",
         )
-        responses = self._cluster.run(request, self._policy.rule(self._cluster.size, self.skipped))
-        solutions = {worker: result[0] for worker, result in responses.results.items()}
-        for worker, (_, sums) in responses.results.items():
+        rule = self._policy.rule(self._cluster.size, self.skipped)
+        pieces = self._pieces(request, rule)
+        found = self._summed(request, rule, pieces) if pieces > 1 else self._cluster.run(request, rule).results
+        for worker, (_, sums) in found.items():
             self.sums[worker % shards] = sums
+        solutions = {worker: result[0] for worker, result in found.items()}
         self.skipped = take_over(solutions, blocks.shards, self.skipped, current)
         explained, constant = self.sums.sum(axis=0).tolist()
         return float(constant - explained)
+
+    def _pieces(self, request: Round, rule: StoppingRule) -> int:
+        """Pieces of each block, where every block has copies that share its rows."""
+        # a check of responses is that of whole blocks
+        if self._checked or not isinstance(rule, AnyOfEach):
+            return 1
+        machine, shards = self._cluster.machine, len(self._blocks.shards)
+        work_s = machine.computing_s(request.operations)
+        return pieces_of_sum(self._cluster.size, shards, work_s, request.response_bytes, machine)
+
+    def _summed(self, request: Round, rule: StoppingRule, pieces: int) -> dict[int, tuple[Array, ...]]:
+        """Solution and sums of each block, as from a worker of that number, from the first copy to have done each piece."""
+        height, width = request.response_shapes[0]
+        request = replace(request, kernel="solve_pieces", response_shapes=((height + 2, width),))
+        until = EveryPiece(rule, PieceLayout(self._cluster.size, pieces), summed=True)
+        found = until.layout.sums(self._cluster.run(request, until).results, len(self._blocks.shards))
+        return {block: (answer[:-2], answer[-2:, 0]) for block, answer in found.items()}
 
     def _payloads(self, other: Floats) -> list[tuple[Any, ...]]:
         """The part of the other factor that each worker needs: its touched rows, or all of it in one tuple."""

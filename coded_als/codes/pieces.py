@@ -13,9 +13,9 @@ Ramamoorthy 2020), multi-message communication (Ozfatura, Ulukus, Gunduz 2020).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import groupby
 
 import numpy as np
@@ -73,6 +73,21 @@ class PieceLayout:
         """The rows that a worker computes from its place ``first`` to before its place ``last``, in that order."""
         start = self.start(worker)
         return [self.rows(height, (start + place) % self.pieces) for place in range(first, last)]
+
+    def sums(self, answers: Mapping[int, Sequence[Array]], blocks: int) -> dict[int, Array]:
+        """The sum of each block in float64, from the first answer to each of its pieces.
+
+        ``answers``: of each worker, in its own order; worker w holds block w modulo ``blocks``.
+        """
+        parts: dict[tuple[int, int], Array] = {}
+        for worker, found in answers.items():
+            for place, part in enumerate(found):
+                parts.setdefault((worker % blocks, (self.start(worker) + place) % self.pieces), part)
+        # in the order of the pieces and not of arrival: the sum is the same to the last bit with any workers slow
+        return {
+            block: reduce(np.add, (parts[block, piece].astype(np.float64, copy=False) for piece in range(self.pieces)))
+            for block in range(blocks)
+        }
 
 
 def arcs(done: NDArray[np.int64], turns: int, pieces: int) -> NDArray[np.int64]:

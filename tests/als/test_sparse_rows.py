@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from coded_als.als.problem import Problem, product_of, transposed_product_of
+from coded_als.als.problem import Problem, in_unit, product_of, transposed_product_of
 from coded_als.als.products import RoundLog
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import extent_of
@@ -102,3 +102,15 @@ def test_the_masters_own_products_of_sparse_rows_are_those_of_dense_ones(dtype):
     assert len(list(cached_columns(*right.shape))) > 1
     np.testing.assert_allclose(product_of(matrix, right), dense @ right, atol=1e-12)
     np.testing.assert_allclose(transposed_product_of(matrix, left), dense.T @ left, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csc_array, sparse.csr_matrix])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_matrix_in_its_unit_shares_its_places_with_the_one_given(form, dtype):
+    matrix = form(sparse.random_array((9, 7), density=0.4, dtype=dtype, rng=np.random.default_rng(0)) * dtype(50))
+    before = matrix.copy()
+    scaled, unit = in_unit(matrix)
+    assert type(scaled) is form
+    assert (scaled.dtype, unit, np.abs(scaled.data).max() < 1) == (dtype, 64.0, True)
+    assert np.shares_memory(scaled.indices, matrix.indices)
+    assert (abs(scaled * unit - before)).max() == abs(matrix - before).max() == 0

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from coded_als.baselines import ImplicitALS, RidgeALS
+from coded_als.baselines import ImplicitALS, RidgeALS, distributed
 from coded_als.baselines.distributed import EnoughAndOverdue, FirstCopy, Partial, WaitForAll, fit_on_cluster
 from coded_als.cluster.inline import InlineCluster
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.codes.product import deal
 from coded_als.errors import NotEnoughWorkers, UsageError
@@ -42,6 +43,48 @@ def test_policies_that_skip_nobody_give_the_model_of_one_machine(kind, policy, m
     for mine, theirs in zip(remote.history_, local.history_, strict=True):
         assert mine.objective == pytest.approx(theirs.objective, rel=1e-8)
     assert len(remote.recommend(0).ids) > 0
+
+
+@pytest.mark.parametrize("make", [InlineCluster, SimulatedCluster, LocalCluster])
+@pytest.mark.parametrize("kind", ["ridge", "implicit", "hu"])
+def test_copies_in_pieces_give_the_same_model_whoever_is_slow(kind, make, matrix, monkeypatch):
+    """To the last bit: pieces are put together in their own order."""
+    monkeypatch.setattr(distributed, "pieces_of_sum", lambda *_: 3)
+    changes = ({"alpha": 2.0} if kind == "hu" else {}) | {"rank": 1 if kind == "ridge" else 3}
+    local, found = build(kind, **changes).fit(matrix), []
+    for seed, delays in enumerate(("exp:mean=2ms+slowdown-lognormal:sigma=1", "dead:n=1", "none")):
+        kernels = set()
+        with make(6, delays, seed=seed) as cluster:
+            run = cluster.run
+            monkeypatch.setattr(cluster, "run", lambda round, until: kernels.add(round.kernel) or run(round, until))  # noqa: B023
+            found.append(fit_on_cluster(build(kind, **changes), matrix, cluster, FirstCopy(3)))
+        assert kernels == {"solve_pieces"}
+    np.testing.assert_allclose(found[0].user_factors_, local.user_factors_, rtol=1e-7, atol=1e-9)
+    assert found[0].history_[-1].objective == pytest.approx(local.history_[-1].objective, rel=1e-8)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.user_factors_, found[0].user_factors_)
+        np.testing.assert_array_equal(other.item_factors_, found[0].item_factors_)
+
+
+@pytest.mark.parametrize(("delays", "part"), [("none", 0.6), ("slowdown:p=0.3,factor=5", 0.9)])
+def test_the_work_of_stragglers_counts_in_half_steps(delays, part, monkeypatch):
+    matrix = sparse.random_array((300, 200), density=0.2, rng=np.random.default_rng(0), format="csr")
+    elapsed = []
+    for pieces in (1, 2):
+        monkeypatch.setattr(distributed, "pieces_of_sum", lambda *_: pieces)  # noqa: B023
+        with SimulatedCluster(4, delays, machine=Machine(1e5)) as cluster:
+            fit_on_cluster(build("implicit", iterations=2), matrix, cluster, FirstCopy(2))
+            elapsed.append(cluster.seconds())
+    assert elapsed[1] < part * elapsed[0]
+
+
+def test_checked_and_short_half_steps_stay_whole(matrix):
+    for verify, speed in (("off", 1e10), ("freivalds", 1.0), ("off", 1.0)):
+        kernels = set()
+        with SimulatedCluster(4, machine=Machine(speed)) as cluster:
+            cluster.observers.append(lambda event: kernels.add(event.pieces))  # noqa: B023
+            fit_on_cluster(build("ridge", iterations=1), matrix, cluster, FirstCopy(2), verify=verify)
+        assert (kernels == {None}) is ((verify, speed) != ("off", 1.0))
 
 
 @settings(max_examples=40)

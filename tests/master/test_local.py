@@ -18,7 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
+from scipy import sparse
 
+from coded_als.als.products import RoundLog
+from coded_als.als.sparse_rows import SparseRows
 from coded_als.cluster import Fastest, Round, TaskEvent, all_of
 from coded_als.delays import DelayStream, Trace
 from coded_als.errors import CodedALSError, NotEnoughWorkers, UsageError, WorkerFailed
@@ -447,6 +450,8 @@ def test_a_forgotten_cluster_leaves_nobody() -> None:
 SCRIPT = """
 import os, signal, sys
 import numpy as np
+from coded_als.als.products import RoundLog
+from coded_als.als.sparse_rows import SparseRows
 from coded_als.cluster import Fastest, Round
 from coded_als.master import LocalCluster
 cluster = LocalCluster(3, "slow:n=2,delay=30s")
@@ -500,3 +505,22 @@ def test_workers_wait_as_long_as_the_seed_says() -> None:
     excess = [event.waited_s - drawn[event.round_index][event.worker] for event in events]
     assert min(excess) >= 0
     assert min(excess) < 0.02  # others wait for a core of a busy machine, too
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_keep_the_memory_of_their_results_for_the_next_ones() -> None:
+    """To be given it page by page again and again would take a third of a sparse product's time."""
+    length = 1 << 16
+    with LocalCluster(1) as cluster:
+        process = cluster._membership.workers[0].process_id
+        held = SparseRows.given_out(sparse.eye_array(length, format="csr"), RoundLog(cluster), 1)
+        faults = []
+        for _ in range(15):
+            held.gram_product(np.ones((length, 8)))
+            faults.append(page_faults(process))
+        assert faults[-1] - faults[4] < length * 64 // resource.getpagesize()
+
+
+def page_faults(process: int) -> int:
+    """Pages that the system has given to a process so far."""
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[7])

@@ -41,6 +41,20 @@ MODELS = (
         ("tests/test_pca_parts.py::test_components_of_a_memory_map_are_those_of_the_array",),
     ),
     Mutant(
+        "half-steps in pieces are not checked, although they should be",
+        "coded_als/baselines/distributed.py",
+        "if self._checked or not isinstance(rule, AnyOfEach):",
+        "if not isinstance(rule, AnyOfEach):",
+        ("tests/baselines/test_distributed.py::test_checked_and_short_half_steps_stay_whole",),
+    ),
+    Mutant(
+        "a piece of a half-step has the rows of the block before it",
+        "coded_als/baselines/block_kernel.py",
+        "response[first:last], response[-2:, 0] = solution, sums",
+        "response[: last - first], response[-2:, 0] = solution, sums",
+        ("tests/baselines/test_distributed.py::test_copies_in_pieces_give_the_same_model_whoever_is_slow",),
+    ),
+    Mutant(
         "the last columns of EASE's matrix are not formed on the workers",
         "coded_als/baselines/distributed.py",
         "for first in range(0, count, GRAM_COLUMNS):",

@@ -154,6 +154,20 @@ PROCESSES = (
         ("tests/experiments/test_plan_trials.py",),
     ),
     Mutant(
+        "workers on shared cores are woken in the order in which they began to wait",
+        "coded_als/worker/turns.py",
+        "for poller in self._pollers:",
+        "for poller in reversed(self._pollers):",
+        ("tests/worker/test_turns.py",),
+    ),
+    Mutant(
+        "workers give the memory of each result back to the system",
+        "coded_als/master/local.py",
+        "{**KEPT_MEMORY, **os.environ,",
+        "{**os.environ,",
+        ("tests/master/test_local.py::test_workers_keep_the_memory_of_their_results_for_the_next_ones",),
+    ),
+    Mutant(
         "a worker computes with the threads of its environment",
         "coded_als/worker/__main__.py",
         "os.environ.update(blas_threads(threads_asked_for(sys.argv[1:])))",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Queue
 
 import numpy as np
 import pytest
@@ -83,10 +85,14 @@ def test_a_worker_computes_when_a_turn_is_free_and_a_newer_task_still_wins(
 
 
 def taken_in_time(turn: turns.Turn) -> bool:
-    ends_s = time.perf_counter() + 5
-    while not turn.take():
-        assert time.perf_counter() < ends_s
+    until(turn.take)
     return True
+
+
+def until(happens: Callable[[], bool]) -> None:
+    ends_s = time.perf_counter() + 5
+    while not happens():
+        assert time.perf_counter() < ends_s
 
 
 def test_nobody_waits_for_ever_for_one_that_does_not_come_back(
@@ -99,3 +105,29 @@ def test_nobody_waits_for_ever_for_one_that_does_not_come_back(
     assert responded(socket) == 1
     # it had none to give back
     assert not shared.of(1).take()
+
+
+def test_of_those_that_wait_the_lowest_number_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever began to wait first: the first workers hold one copy of each block."""
+    monkeypatch.setattr(turns, "PATIENCE_S", 30.0)
+    shared, woken = Turns(4, 1), Queue[int]()
+    assert shared.of(3).take()
+    with zmq.Context() as context:
+        threads = []
+        for worker in (2, 0, 1):
+            threads.append(threading.Thread(target=wait_for_turn, args=(shared.of(worker), worker, context, woken)))
+            threads[-1].start()
+            place = Path(f"/proc/self/task/{threads[-1].native_id}/wchan")
+            until(lambda: "epoll_wait" in place.read_text() or "ep_poll" in place.read_text())  # noqa: B023
+        shared.of(3).give()
+        assert [woken.get(timeout=5) for _ in threads] == [0, 1, 2]
+        for thread in threads:
+            thread.join()
+
+
+def wait_for_turn(turn: turns.Turn, worker: int, context: zmq.Context[zmq.Socket[bytes]], woken: Queue[int]) -> None:
+    with context.socket(zmq.PAIR) as socket:
+        while not turn.take():
+            turn.wait(socket, time.perf_counter())
+        woken.put(worker)
+        turn.give()
