@@ -23,7 +23,7 @@ import psutil
 from distributed import Client, LocalCluster, wait
 
 from coded_als import CodedPCA
-from coded_als.als.row_parts import rows_at_a_time
+from coded_als.als.row_parts import gram_product_of
 from coded_als.dask import DaskCluster
 from coded_als.dask.row_chunks import DaskParts
 
@@ -67,11 +67,6 @@ class Peaks:
     def __exit__(self, *exception: object) -> None:
         self._over.set()
         self._thread.join()
-
-
-def normal_of(part: Any, means: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """A_k^T (A_k V) of a part."""
-    return np.asarray(sum(panel.T @ (panel @ vectors) for _, panel in rows_at_a_time(part, means)))
 
 
 def main() -> None:
@@ -126,7 +121,7 @@ def report(parts: DaskParts, methods: Any, workers: list[int]) -> None:
             began = time.perf_counter()
             vectors, squares = method()
             seconds = time.perf_counter() - began
-        image = parts.reduced(np.add, normal_of, parts.means, vectors)
+        image = parts.reduced(np.add, gram_product_of, parts.means, 1.0, vectors)
         kept = float(np.trace(vectors.T @ image))
         residual = np.linalg.norm(image - vectors * squares, axis=0).max() / squares[0]
         rows.append((name, seconds, peaks.master, peaks.worker, kept, residual))

@@ -1,6 +1,6 @@
 """The choice of `plan` against real workers: eight clusters, two sizes, W = 16.
 
-For each cluster and size, with this machine as `plan --calibrate` measures it (once, kept with the results):
+For each cluster and size, with this machine as `plan --calibrate` measures it, under the load that is there:
 
 1. every row of the plan is timed on the virtual clock or bounded from below there;
 2. on worker processes are run: the plan's choice, the best row of every family of codes, rows drawn at random from those
@@ -9,10 +9,12 @@ For each cluster and size, with this machine as `plan --calibrate` measures it (
    for it, so that every row meets the same delays in the same order. How many rows there were is printed;
 3. the plan's choice and the fastest three of that pass are run again under further seeds, in turns.
 
-Printed is the median of the choice over that of the fastest. Bar: within 15 % in at least 14 of 16, never beyond 1.5.
-What is finished is kept in ``--keep`` and not run again.
+Printed is the median of the choice over that of the fastest. Bar: within 15 % in at least 14 of 16, never beyond 1.5. The
+median of the choice must also lie in the interval that the plan gives for this machine, in 14 of 16, and no interval may be
+wider than a factor of 2. ``--choice`` runs the choice alone, for these intervals. What is finished is kept in ``--keep`` and
+not run again.
 
-    python benchmarks/plan_against_real.py --keep FILE.json [--minutes 3.5] [--only exp]
+    python benchmarks/plan_against_real.py --keep FILE.json [--minutes 3.5] [--only exp] [--choice]
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ import os
 import random
 import re
 import time
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
@@ -31,10 +32,9 @@ import numpy as np
 
 from coded_als import CodedALS, LocalCluster, SimulatedCluster
 from coded_als.cluster import Round, all_of
-from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import TraceRecorder
 from coded_als.errors import DecodingError, NotEnoughWorkers
-from coded_als.experiments.calibration import calibrated
+from coded_als.experiments.calibration import Calibration, under_load
 from coded_als.planner.choice import Race, schemes
 from coded_als.planner.schemes import Scheme, Size
 from coded_als.planner.solvers import GUARD_VECTORS, typical_iterations
@@ -111,12 +111,14 @@ def rows_to_run(race: Race, chosen: Scheme) -> tuple[list[Scheme], int, int]:
     return list(dict.fromkeys([chosen, *best.values(), *sampled])), len(near), len(known)
 
 
-def compare(size: Size, delays: str, machine: Machine) -> dict[str, object]:
+def compare(size: Size, delays: str, calibration: Calibration, choice: bool) -> dict[str, object]:
     """One cluster and size: the choice, the fastest, and every measurement."""
-    race = Race(Workload(size, delays, machine), schemes(WORKERS))
+    workload = Workload(size, delays, calibration.machine)
+    race = Race(workload, schemes(WORKERS))
     chosen = race.chosen()
     assert chosen is not None
-    rows, near, known = rows_to_run(race, chosen.scheme)
+    low, high = calibration.interval_s(chosen.scheme, workload)
+    rows, near, known = ([chosen.scheme], 1, 1) if choice else rows_to_run(race, chosen.scheme)
     matrix = matrix_of(size)
     first = {scheme: fit_seconds(scheme, size, delays, 0, matrix) for scheme in rows}
     finalists = list(dict.fromkeys([chosen.scheme, *sorted(rows, key=first.__getitem__)[:AGAIN]]))
@@ -134,6 +136,8 @@ def compare(size: Size, delays: str, machine: Machine) -> dict[str, object]:
         "chosen_s": medians[chosen.scheme],
         "fastest_s": medians[fastest],
         "planned_s": chosen.mean_s,
+        "interval_s": [low, high],
+        "within": low <= medians[chosen.scheme] <= high,
         "run": len(rows),
         "near": near,
         "rows": known,
@@ -151,29 +155,32 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=3.5, help="begin no further cluster after so long")
     parser.add_argument("--only", default="", help="clusters whose name this regular expression finds")
+    parser.add_argument("--choice", action="store_true", help="run the plan's choice alone")
     options = parser.parse_args()
     started = time.monotonic()
-    kept = json.loads(options.keep.read_text()) if options.keep.exists() else {"machines": {}, "cells": {}}
-    machines, results = kept["machines"], kept["cells"]
+    results = json.loads(options.keep.read_text()) if options.keep.exists() else {}
     for size in SIZES:
-        measured = f"d={size.rank}"
-        if measured not in machines:
-            machines[measured] = asdict(calibrated(size.rank + GUARD_VECTORS))
-        machine = Machine(**machines[measured])
-        print(f"load {os.getloadavg()[0]:.1f}; {machine}", flush=True)
         for name, delays in clusters(options.keep.resolve().parent).items():
             key = f"{name}, {size.rows} x {size.columns}, d={size.rank}"
             if key in results or not re.search(options.only, key) or time.monotonic() - started > 60 * options.minutes:
                 continue
-            results[key] = compare(size, delays, machine)
-            options.keep.write_text(json.dumps(kept, indent=1))
+            calibration = under_load(size.rank + GUARD_VECTORS, WORKERS)
+            results[key] = compare(size, delays, calibration, options.choice)
+            options.keep.write_text(json.dumps(results, indent=1))
             row = results[key]
             print(
-                f"{key}: {row['chosen']} {row['chosen_s']:.3f} s (planned {row['planned_s']:.3f}); fastest {row['fastest']} "
+                f"{key}: {row['chosen']} {row['chosen_s']:.3f} s (planned {row['planned_s']:.3f}, "
+                f"{row['interval_s'][0]:.3f} to {row['interval_s'][1]:.3f}, load {row['load']:.1f}); fastest {row['fastest']} "
                 f"{row['fastest_s']:.3f} s; ratio {row['ratio']:.2f}; {row['run']} of {row['rows']} rows run, "
                 f"{row['near']} of all predicted near the fastest",
                 flush=True,
             )
+    if results:
+        widest = max(row["interval_s"][1] / row["interval_s"][0] for row in results.values())
+        within = sum(row["within"] for row in results.values())
+        print(
+            f"{within} of {len(results)} within their interval (wanted {ENOUGH} of 16); widest {widest:.2f} (wanted <= 2)"
+        )
     ratios = [row["ratio"] for row in results.values()]
     if ratios:
         good = sum(ratio <= WITHIN for ratio in ratios)

@@ -15,6 +15,14 @@ from coded_als.als import row_parts
 from coded_als.als.row_parts import LocalParts, PartsProblem, adjoint_of
 from tests.test_pca import decaying
 
+
+def tied(values: list[float]) -> np.ndarray:
+    """A matrix of columns with mean 0 and these singular values."""
+    generator = np.random.default_rng(7)
+    left, right = (generator.standard_normal((rows, len(values))) for rows in (90, 30))
+    return np.asarray(np.linalg.qr(left - left.mean(axis=0))[0] * values @ np.linalg.qr(right)[0].T)
+
+
 DATA: dict[str, np.ndarray] = {
     "float32": decaying(2).astype(np.float32),
     "int8": np.random.default_rng(3).integers(-100, 100, (80, 20)).astype(np.int8),
@@ -23,6 +31,7 @@ DATA: dict[str, np.ndarray] = {
     "low rank": np.outer(np.arange(50.0), [3.0, 0.0, 4.0, 1.0]),
     "large numbers": decaying(6) * 1e120,
     "nothing": np.full((40, 5), 0.3),
+    "a tie": tied([3.0, *[2.0] * 6, *[1.0] * 23]) + 5.0,
 }
 
 
@@ -136,6 +145,7 @@ def test_products_of_parts_are_those_of_the_matrix(monkeypatch: pytest.MonkeyPat
     left, right = np.random.default_rng(0).standard_normal((90, 3)), np.random.default_rng(1).standard_normal((40, 3))
     np.testing.assert_allclose(problem.gram, centred.T @ centred, atol=1e-10 * np.abs(problem.gram).max())
     np.testing.assert_allclose(problem.image(right), centred @ right, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(problem.gram_product(right), centred.T @ (centred @ right), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(problem.adjoint(left), centred.T @ left, rtol=1e-9, atol=1e-9)
     assert problem.squared_error(left, right) == pytest.approx(np.sum((centred - left @ right.T) ** 2))
     assert problem.squared_norm == pytest.approx(np.sum(centred**2))

@@ -177,7 +177,6 @@ class Recorder:
         worst = max((record.error_estimate for record in self._log.records), default=0.0)
         verdict = self._stopping.judge(pairs, worst, exhausted=exhausted, complete=complete)
         error = self.error_estimate
-        self._rounds_before = len(self._log.records)
         self._fit.close(
             (verdict.objective if value is None or verdict.cancelled else value) * self._unit**2,
             None if self._publish is None else partial(self._publish, pairs),
@@ -192,6 +191,9 @@ class Recorder:
             products_s=sum(record.products_s for record in rounds),
             **self._charged_since(),
         )
+        # products for the model of a callback belong to no iteration
+        self._rounds_before = len(self._log.records)
+        self._charged_since()
         return verdict.outcome != "running" or self._fit.ended
 
     def _charged_since(self) -> dict[str, float]:

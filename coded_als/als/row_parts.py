@@ -151,6 +151,11 @@ def image_of(part: Any, means: Array | None, unit: float, vectors: Array) -> Arr
     return np.concatenate([panel @ vectors for _, panel in rows_at_a_time(part, means, unit)])
 
 
+def gram_product_of(part: Any, means: Array | None, unit: float, vectors: Array) -> Array:
+    """A_k^T (A_k X) of a part, (n, k)."""
+    return np.asarray(sum(panel.T @ (panel @ vectors) for _, panel in rows_at_a_time(part, means, unit)))
+
+
 def adjoint_of(part: Any, left: Array, means: Array | None, unit: float) -> Array:
     """A_k^T Y_k of a part, (n, k)."""
     return np.asarray(sum(panel.T @ left[rows] for rows, panel in rows_at_a_time(part, means, unit)))
@@ -200,6 +205,11 @@ class PartsProblem(Problem):
     def adjoint(self, vectors: Array) -> Array:
         """A^T Y of (m, k), (n, k)."""
         found: Array = self.matrix.reduced_with(vectors, adjoint_of, self.means, self.unit)
+        return found
+
+    def gram_product(self, vectors: Array) -> Array:
+        """A^T (A X) of (n, k), (n, k), in one pass."""
+        found: Array = self.matrix.reduced(np.add, gram_product_of, self.means, self.unit, vectors)
         return found
 
     def squared_error(self, other: Array, factor: Array) -> float:

@@ -174,13 +174,14 @@ def fit_on_blocks(
     ratings: sparse.csr_array | None = None,
     warm: Start | None = None,
     *,
+    seen: sparse.csr_array | None = None,
     stable: bool = False,
 ) -> None:
     """Fit a model to ratings that the workers hold, with exact half-steps for every ``solver``.
 
     ``ratings``: (m, n) where the master holds them too: then the arithmetic is float64, and ``history_`` and the ratings
-    seen are theirs. Without, the arithmetic is that of ``model.fit``, the model knows of no rating seen, and where a policy
-    skips blocks, ``history_`` counts these as they last responded. ``stable``: as `Reading.stable`.
+    seen are theirs. Without, the arithmetic is that of ``model.fit``, the model knows of the ratings ``seen`` alone, and where
+    a policy skips blocks, ``history_`` counts these as they last responded. ``stable``: as `Reading.stable`.
     """
     dtype = np.dtype(model.dtype if ratings is None else np.float64)
     scale, reading = model.reading(facts)
@@ -203,7 +204,8 @@ def fit_on_blocks(
     user_rows, item_rows, user_side.sums = state["users"], state["items"], state.get("sums", user_side.sums)
     run.go_on(partial(take_over_skipped, user_side, item_side))
     units = model._units(scale)
-    seen = None if ratings is None else pattern(ratings.shape, ratings.indptr, ratings.indices)
+    if ratings is not None:
+        seen = pattern(ratings.shape, ratings.indptr, ratings.indices)
 
     def publish() -> None:
         users, items = (side.astype(model.dtype) * units for side in (user_rows, item_rows))

@@ -335,7 +335,7 @@ def fit_parts(context: click.Context, options: FitOptions, checkpoint: Checkpoin
 
     text = TextOptions(reading["columns"], reading["header"], reading["delimiter"], reading["encoding"])
     find_pieces(source, text)  # before anything is started
-    model = options.make_model()
+    model, going_on = options.make_model(), options.going_on.read(options.reading)
     model.require_installed()
     policy = None if options.policy is None else parse_policy(options.policy)
     workers, started = options.cluster.workers, time.perf_counter()
@@ -345,7 +345,8 @@ def fit_parts(context: click.Context, options: FitOptions, checkpoint: Checkpoin
         line.say("numbering the ids")
         dataset = Dataset.find(cluster.client, source, text, reading["repeated"])
         line.say("giving out the data")
-        fit_dataset(model, dataset, cluster, policy, callback=line.iteration, checkpoint=checkpoint)
+        told = going_on.callbacks(line.iteration)
+        fit_dataset(model, dataset, cluster, policy, callback=told, checkpoint=checkpoint, start=going_on.start)
         seconds = time.perf_counter() - started
         if out is not None:
             line.say("saving")
@@ -354,6 +355,7 @@ def fit_parts(context: click.Context, options: FitOptions, checkpoint: Checkpoin
     is_coded = options.method == "coded"
     summary = coded_summary(model, found, workers, seconds) if is_coded else sparse_summary(model, found, seconds)
     summary.update(_of_cluster(model, options, "wall"))
+    summary.update(going_on.summary())
     summary["read"] = parts_document(dataset)
     if options.policy is not None:
         summary["policy"] = options.policy
@@ -369,7 +371,7 @@ def _require_parts(context: click.Context, options: FitOptions) -> None:
         )
     if options.method not in ON_PARTS:
         raise UsageError(f"part files are for the methods {', '.join(ON_PARTS)}; got --method {options.method}.")
-    here = {"dense", "hold_out_users", "verify", "live", "serve", "cluster_kind"} | names_of(GoingOnOptions)
+    here = {"dense", "hold_out_users", "verify", "live", "serve", "cluster_kind"}
     refuse_typed(context, here, "needs the ratings in one process", "part files")
 
 

@@ -97,6 +97,8 @@ def machine_words(machine: Any) -> list[str]:
         "--latency": TIME.written(_rounded(machine.latency_s)),
         "--message": TIME.written(_rounded(machine.message_s)),
     }
+    if machine.cores is not None:
+        speeds["--cores"] = str(machine.cores)
     return [word for pair in speeds.items() for word in pair]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,11 +21,12 @@ from coded_als.cli.clusters import (
 )
 from coded_als.cli.common import SIZE, picked, print_json, progress
 from coded_als.cli.help import CommandWithExamples
-from coded_als.cluster.machine import Machine
 from coded_als.delays.spec import trace_files
 from coded_als.experiments.plan_report import (
     alternatives,
     alternatives_text,
+    calibration_row,
+    calibration_text,
     costs,
     costs_text,
     leading,
@@ -38,6 +40,9 @@ from coded_als.planner.choice import MOST_DRAWS, make_plan
 from coded_als.planner.schemes import Size
 from coded_als.planner.solvers import GUARD_VECTORS
 from coded_als.planner.timing import Workload
+
+if TYPE_CHECKING:
+    from coded_als.experiments.calibration import Calibration
 
 
 @click.command(
@@ -55,7 +60,9 @@ from coded_als.planner.timing import Workload
 @click.option("--entries", type=click.IntRange(1), help="Nonzero entries of a sparse matrix.  [default: dense]")
 @click.option("--delays", required=True, metavar="SPEC|FILE", help="Delays of the workers: a SPEC, or a recorded CSV.")
 @click.option("--memory-per-worker", type=SIZE, help="Exclude codes that need more, like 2GB.")
-@click.option("--calibrate", is_flag=True, help="Measure this machine, for local workers; other options still count.")
+@click.option(
+    "--calibrate", is_flag=True, help="Measure this machine and its load, for local workers; other options still count."
+)
 @takes_machine
 @click.option("--cores", type=click.IntRange(1), help="Cores that the workers share.  [default: each has its own]")
 @takes_iterations
@@ -85,10 +92,11 @@ def command(context: click.Context, /, details: bool, as_json: bool, **options: 
     Uncoded, replicated and coded fits are timed on a virtual cluster like yours. The verdict compares the fastest with a
     code and the fastest without.
     """
+    calibration = _calibration(options)
     workload = Workload(
         Size(options["rows"], options["cols"], options["rank"], options["entries"]),
         readable_delays(_spec(options["delays"])),
-        _machine(options),
+        machine_from(options, None if calibration is None else calibration.machine),
         options["decoding_tolerance"],
         iterations_from(options),
     )
@@ -100,6 +108,8 @@ def command(context: click.Context, /, details: bool, as_json: bool, **options: 
         plan = make_plan(workers, workload, **limits)
         others = alternatives(plan, workers, workload, **limits) if options["what_if"] else []
     extra: dict[str, Any] = {}
+    if calibration is not None:
+        extra["calibration"] = calibration_row(plan, workload, calibration)
     if options["price_per_hour"] is not None:
         extra["costs"] = costs(plan, workers, options["price_per_hour"])
     if others:
@@ -123,7 +133,9 @@ TRIED = 3
 
 
 def _tell(extra: dict[str, Any]) -> None:
-    """Print costs and alternatives."""
+    """Print the interval of a calibration, costs and alternatives."""
+    if "calibration" in extra:
+        click.echo(f"\n{calibration_text(extra['calibration'])}")
     if "costs" in extra:
         click.echo(f"\n{costs_text(extra['costs'])}")
     if "what_if" in extra:
@@ -146,12 +158,12 @@ def _cluster(context: click.Context, options: dict[str, Any]) -> ClusterOptions:
     return found
 
 
-def _machine(options: dict[str, Any]) -> Machine:
-    """The default machine, or this one with --calibrate, with the values of the options."""
-    machine = Machine()
-    if options["calibrate"]:
-        from coded_als.experiments.calibration import calibrated
+def _calibration(options: dict[str, Any]) -> Calibration | None:
+    """The machine at hand under its load, with --calibrate; values of the options count in place of measured ones."""
+    if not options["calibrate"]:
+        return None
+    from coded_als.experiments.calibration import under_load
 
-        with progress("measuring this machine"):
-            machine = calibrated(options["rank"] + GUARD_VECTORS)
-    return machine_from(options, machine)
+    with progress("measuring this machine"):
+        found = under_load(options["rank"] + GUARD_VECTORS, options["workers"])
+    return replace(found, quick=machine_from(options, found.quick), slow=machine_from(options, found.slow))

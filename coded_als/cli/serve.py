@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
+import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -27,8 +28,10 @@ from coded_als.models.recommending import Ranking
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_BYTES, MOST_ITEMS, MOST_USERS = 2**20, 1000, 100
-# A client that neither asks nor takes anything is let go.
-IDLE_S = 30.0
+# Characters of a reason, which may name a part of the request.
+MOST_REASON = 300
+# A client that neither asks nor takes anything is let go, and one whose request takes longer, however often it sends a byte.
+IDLE_S, REQUEST_S = 30.0, 60.0
 ROUTES = {"/health": "GET", "/metrics": "GET", "/recommend": "GET POST", "/similar": "GET"}
 
 
@@ -44,12 +47,16 @@ class ModelServer(ThreadingHTTPServer):
     """One model, read once; a request names users and items and never a file."""
 
     daemon_threads = True
+    # connections that wait to be accepted; of more the system lets each wait a second
+    request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], model: FactorModel) -> None:
         self.model = model
         self.counts: Counter[int] = Counter()
         self.seconds = 0.0
         self.lock = threading.Lock()
+        # when each connection was opened or answered last
+        self.since: dict[socket.socket, float] = {}
         super().__init__(address, RequestHandler)
 
     def note(self, status: int, seconds: float) -> None:
@@ -70,6 +77,13 @@ class ModelServer(ThreadingHTTPServer):
             )
         )
 
+    def service_actions(self) -> None:
+        """Let clients go that take too long; called every half second."""
+        for connection, since in list(self.since.items()):
+            if time.monotonic() - since > REQUEST_S:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a client that has gone."""
 
@@ -84,7 +98,22 @@ class RequestHandler(BaseHTTPRequestHandler):
     wbufsize = -1
     server: ModelServer
 
+    def setup(self) -> None:
+        super().setup()
+        self.server.since[self.connection] = time.monotonic()
+
+    def finish(self) -> None:
+        del self.server.since[self.connection]
+        super().finish()
+
+    def handle_expect_100(self) -> bool:
+        goes_on = super().handle_expect_100()
+        self.wfile.flush()  # or the client would wait in vain before it sends the body
+        return goes_on
+
     def do_GET(self) -> None:
+        # a body is not read, and is no next request
+        self.close_connection |= "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
         self._respond({})
 
     def do_POST(self) -> None:
@@ -96,7 +125,8 @@ class RequestHandler(BaseHTTPRequestHandler):
             parts = urlsplit(self.path)
             self._require_route(parts.path)
             given = self._body() if body is None else body
-            answer = self._answer(parts.path, parse_qs(parts.query, max_num_fields=2 * MOST_USERS), given)
+            query = parse_qs(parts.query, keep_blank_values=True, max_num_fields=2 * MOST_USERS)
+            answer = self._answer(parts.path, query, given)
             self._send(200, answer)
         except RefusedRequest as error:
             self._refuse(error.status, str(error))
@@ -117,9 +147,11 @@ class RequestHandler(BaseHTTPRequestHandler):
             raise RefusedRequest(405, f"{path} is for {ROUTES[path]}; got {self.command}. Change the method.")
 
     def _body(self) -> dict[str, Any]:
-        length = self.headers.get("Content-Length", "")
+        lengths = self.headers.get_all("Content-Length", [])
+        if len(lengths) > 1 or "Transfer-Encoding" in self.headers:
+            raise RefusedRequest(400, "a body must have one Content-Length and no Transfer-Encoding.")
+        length = lengths[0] if lengths else ""
         if not length.isdecimal() or int(length) > MOST_BYTES:
-            self.close_connection = True
             raise RefusedRequest(413, f"a body must have a Content-Length of at most {MOST_BYTES} bytes. Send less.")
         try:
             given = json.loads(self.rfile.read(int(length)))
@@ -140,7 +172,8 @@ class RequestHandler(BaseHTTPRequestHandler):
         count = _whole(query.get("n", ["10"])[0])
         name = "user" if path == "/recommend" else "item"
         wanted = query.get(name, [])
-        if not wanted or len(wanted) > MOST_USERS or set(query) - {name, "n", "exclude", "cold"}:
+        known = {name, "n"} | ({"exclude", "cold"} if name == "user" else set())
+        if not wanted or len(wanted) > MOST_USERS or set(query) - known:
             raise RefusedRequest(400, f"the query must be {name}=ID and n=10, with 1 to {MOST_USERS} ids.")
         found = []
         for one in wanted:
@@ -155,7 +188,7 @@ class RequestHandler(BaseHTTPRequestHandler):
         ratings = body.get("ratings")
         if not isinstance(ratings, dict) or set(body) - {"ratings", "n", "exclude", "unknown"}:
             raise RefusedRequest(400, 'the body must be {"ratings": {"28": 5}, "n": 10}.')
-        numbers = all(type(value) in (int, float) and math.isfinite(value) for value in ratings.values())
+        numbers = all(type(value) in (int, float) and abs(value) <= sys.float_info.max for value in ratings.values())
         exclude = body.get("exclude", [])
         if not numbers or not isinstance(exclude, list) or not all(isinstance(one, (str, int)) for one in exclude):
             raise RefusedRequest(400, "ratings must be finite numbers and exclude a list of ids.")
@@ -175,18 +208,19 @@ class RequestHandler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
+        self.server.since[self.connection] = time.monotonic()
 
     def _refuse(self, status: int, reason: str) -> None:
         # the rest of a refused request is not read as the next one
         self.close_connection = True
-        self._send(status, {"error": " ".join(reason.split())})
+        self._send(status, {"error": _line(reason)})
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse a request that is no HTTP, or of an unknown method, in one line."""
         self.close_connection = True
         if not hasattr(self, "headers"):
             self.request_version = "HTTP/1.1"
-        self._send(code, {"error": message or self.responses.get(code, ("an error",))[0]})
+        self._send(code, {"error": _line(message or self.responses.get(code, ("an error",))[0])})
         self.server.note(code, 0.0)
 
     def version_string(self) -> str:
@@ -195,6 +229,11 @@ class RequestHandler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing: counts are in /metrics."""
+
+
+def _line(reason: str) -> str:
+    line = " ".join(reason.split())
+    return line if len(line) <= MOST_REASON else f"{line[:MOST_REASON]} ..."
 
 
 def _whole(given: Any) -> int:
@@ -238,8 +277,10 @@ def command(model: Path, host: str, port: int) -> None:
             "another --port."
         ) from None
     rank_together(fitted)
-    # folding in prepares once, and compiles
+    # the first list and the first new user prepare, and compile
     fitted.recommend(fitted.user_ids.item(0), 1, cold="popular" if fitted.seen_ is not None else "refuse")
+    with suppress(UsageError):  # a model without new users
+        fitted.recommend_new({fitted.item_ids.item(0): 1.0}, 1)
     click.echo(f"serving {model} on http://{host}:{server.server_address[1]}/ (Ctrl-C ends)", err=True)
     # lists are made in turns: threads of BLAS would take the cores of the requests that are read and written meanwhile
     with threadpool_limits(1, "blas"), server, suppress(KeyboardInterrupt):

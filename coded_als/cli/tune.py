@@ -12,7 +12,7 @@ from coded_als.cli.methods import PREDICTS_RATINGS, listed_methods, make_model
 from coded_als.cli.reading import ReadingOptions, read_document, reads_ratings, tell_reading
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError
-from coded_als.evaluation.search import ERRORS, LISTS, Attempt, Tuned, tune
+from coded_als.evaluation.search import ERRORS, LISTS, SPLITS, Attempt, Tuned, tune
 from coded_als.experiments.text_tables import as_text
 
 # Options of `fit` of their own; the others are given by --set.
@@ -38,7 +38,7 @@ _SHOWN = 10
     "--validation", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.2, show_default=True,
     help="Share of the ratings to compare on.",
 )  # fmt: skip
-@choice("--split", ["random", "time"], "random", help="Hold out random ratings, or the latest.")
+@choice("--split", SPLITS, "random", help="Hold out random ratings, a share of each user's, or the latest.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the split and the draws.")
 @reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")

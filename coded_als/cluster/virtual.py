@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from coded_als.arrays import Array
 from coded_als.checks import RNG, seed_from
 from coded_als.cluster.held import HeldArrays, newly
@@ -107,6 +109,9 @@ class SimulatedCluster:
         self._settle_open(self._now_s + received_s)
         self._arrays.receive(round)
         drawn = self._delays.disturb(round.operations)
+        if round.excluded:  # they take no turn on a shared core
+            apart = np.isin(np.arange(self.size), list(round.excluded))
+            drawn = replace(drawn, delays_s=np.where(apart, np.inf, drawn.delays_s))
         delays = drawn.delays_s
         response_s = cost.response_s(delays, self.machine, drawn.slowness)
         left_out: dict[int, Status] = {}

@@ -63,9 +63,9 @@ from coded_als.models.folder import (
     write_part,
     write_top_n_folder,
 )
-from coded_als.models.rating_matrix import require_factorable
+from coded_als.models.rating_matrix import pattern, require_factorable
 from coded_als.models.starting import Start
-from coded_als.models.training import Callback, FitRecorder, recording, reporting
+from coded_als.models.training import Callbacks, FitRecorder, Report, recording, reporting, takes_model
 from coded_als.planner.schemes import Extent
 from coded_als.worker.parts import PartFolder
 
@@ -164,7 +164,7 @@ def fit_dataset(
     cluster: DaskCluster,
     policy: StragglerPolicy | None = None,
     *,
-    callback: Callback | None = None,
+    callback: Callbacks | None = None,
     progress: bool = False,
     checkpoint: Checkpoint | None = None,
     start: FactorModel | None = None,
@@ -179,7 +179,7 @@ def fit_dataset(
     model
         An `ImplicitALS`, a `RidgeALS`, a `CodedALS`, or an `EASE`; fitted in place. For a `CodedALS` the workers hold rows
         of R in copies and, if the count of operations prefers it, shares of D. For an `EASE` they form the Gram matrix;
-        the model then holds which items each user has rated, four bytes for each.
+        the model then holds which items each user has rated, five bytes for each.
     dataset
         The ratings.
     cluster
@@ -187,7 +187,8 @@ def fit_dataset(
     policy
         `WaitForAll` (the default), `FirstCopy` or `Partial`; for the coded model its ``code`` says it.
     callback
-        Called after each iteration with its history entry.
+        Function or functions that are called after each iteration, as for ``model.fit``. Where one takes the model, the
+        model learns which items each user has rated, five bytes for each rating in this process.
     progress
         Whether to draw a progress bar.
     checkpoint
@@ -218,7 +219,7 @@ def fit_dataset(
     """
     model.require_installed()
     ids = dataset.user_ids, dataset.item_ids
-    warm = Start.of(start, dataset, ids, checkpoint, folds=False)
+    warm, shown = Start.of(start, dataset, ids, checkpoint, folds=False), takes_model(callback)
     with reporting(callback, progress, model) as report, _explained(cluster):
         if isinstance(model, CodedALS):
             if start is not None:
@@ -230,17 +231,17 @@ def fit_dataset(
                 raise UsageError(
                     "the coded model is spread by its code; got a policy too. Pass code='replicated:copies=2'."
                 )
-            fit_coded_rows(model, dataset, cluster, report, checkpoint)
+            fit_coded_rows(model, dataset, cluster, report, checkpoint, shown)
         elif isinstance(model, EASE):
             if policy is not None or checkpoint is not None or start is not None:
                 raise UsageError("EASE on part files takes no policy, checkpoint or start; got one. Leave it out.")
-            with recording(model, dataset, report, None, cluster.seconds) as run:
+            with recording(model, dataset, report, None, cluster.seconds, ids=ids) as run:
                 _fit_ease(model, dataset, cluster, run)
         else:
             chosen = WaitForAll() if policy is None else policy
             also = {"policy": repr(chosen), "shards": chosen.shards(cluster.size)}
-            with recording(model, dataset, report, checkpoint, cluster.seconds, also=also) as run:
-                _fit_alternating(model, dataset, cluster, chosen, run, warm)
+            with recording(model, dataset, report, checkpoint, cluster.seconds, also=also, ids=ids) as run:
+                _fit_alternating(model, dataset, cluster, chosen, run, warm, shown)
     model.set_ids(*ids)
     return model
 
@@ -265,7 +266,7 @@ def _fit_ease(model: EASE, dataset: Dataset, cluster: DaskCluster, run: FitRecor
             f"{model.memory_bytes(items) / 2**30:.1f} GiB each; got less memory. Raise it, or use ImplicitALS."
         )
     with dataset.place(cluster, True, cluster.size, ("binary", None)) as placed:
-        seen = settled(lambda: _seen(cluster.client, placed, (users, items)))
+        seen = _seen(cluster, placed, (users, items))
         form = partial(_gram_without, cluster.client, placed)
         objective = model._fit_by(form, seen)
     model.history_ = run.entries
@@ -277,18 +278,21 @@ def _gram_without(client: Client, placed: PlacedBlocks, seen: csr_array) -> Arra
     return np.asfortranarray(summed_gram(client, placed, seen.shape[1], 1.0))
 
 
-def _seen(client: Client, placed: PlacedBlocks, shape: tuple[int, int]) -> csr_array:
-    """Which items each user has rated, (m, n), from the blocks of the workers."""
-    homes = placed.homes()
-    made = [client.submit(_pattern, *home[1:], workers=[home[0]], pure=False) for home in homes.values()]
-    parts = gathered(client, made, {home[0] for home in homes.values()})
+def _seen(cluster: DaskCluster, placed: PlacedBlocks, shape: tuple[int, int]) -> csr_array:
+    """The places of the entries of a matrix, of which the workers hold blocks of rows."""
+
+    def read() -> list[tuple[Any, Any]]:
+        homes, client = placed.homes(), cluster.client
+        made = [client.submit(_pattern, *home[1:], workers=[home[0]], pure=False) for home in homes.values()]
+        return gathered(client, made, {home[0] for home in homes.values()})
+
+    parts = settled(read)
     order = np.concatenate([rows[rows >= 0] for rows in placed.rows])
     counts = np.concatenate(
         [own[: np.count_nonzero(rows >= 0)] for (own, _), rows in zip(parts, placed.rows, strict=True)]
     )
     indices, indptr = np.concatenate([found for _, found in parts]), np.concatenate(([0], np.cumsum(counts)))
-    stacked = csr_array((np.ones(indices.size), indices, indptr), shape=shape)
-    return csr_array(stacked[np.argsort(order)])
+    return csr_array(pattern(shape, indptr, indices)[np.argsort(order)])
 
 
 def _pattern(folder: str, first: int) -> tuple[Any, Any]:
@@ -304,6 +308,7 @@ def _fit_alternating(
     policy: StragglerPolicy,
     run: FitRecorder,
     warm: Start | None,
+    shown: bool,
 ) -> None:
     shards = policy.shards(cluster.size)
     with ExitStack() as placed:
@@ -313,17 +318,22 @@ def _fit_alternating(
             blocked_rows(one, name, scope, count)
             for one, name, count in zip((users, items), ("users", "items"), dataset.shape, strict=True)
         ]
-        fit_on_blocks(model, sides[0], sides[1], rating_facts(users.facts), scope, policy, run, warm=warm)
+        seen = _seen(cluster, users, dataset.shape) if shown else None
+        fit_on_blocks(model, sides[0], sides[1], rating_facts(users.facts), scope, policy, run, warm=warm, seen=seen)
 
 
 def fit_coded_rows(
     model: CodedALS,
     dataset: Dataset,
     cluster: DaskCluster,
-    report: Callback,
+    report: Report,
     checkpoint: Checkpoint | None = None,
+    shown: bool = False,
 ) -> None:
-    """Fit a `CodedALS` without R at the master, and without D = R^T R where that is not formed sooner by counting."""
+    """Fit a `CodedALS` without R at the master, and without D = R^T R where that is not formed sooner by counting.
+
+    ``shown``: whether a callback takes the model.
+    """
     if model.protocol == "paper" or model.precomputation == "local" or model.verify != "off":
         raise UsageError(
             "a dataset is multiplied by its rows, where they are; got a protocol, precomputation or verification that "
@@ -335,7 +345,7 @@ def fit_coded_rows(
             f"a dataset is factorized as it is, in float64; got center={model.center!r}, dtype={model.dtype!r}. Use "
             "weighting='centred', or fit the ratings in memory with CodedALS(...).fit."
         )
-    of_users = dataset.shape[0] >= dataset.shape[1]
+    of_users, ids = dataset.shape[0] >= dataset.shape[1], (dataset.user_ids, dataset.item_ids)
     extent = _extent(dataset, cluster, of_users)
     spread = model.spread_over(extent, cluster.size, cluster.delays, cluster.machine)
     held_in = _copies(spread.code, cluster.size) if spread.precomputation == "coded" else spread.code
@@ -343,7 +353,7 @@ def fit_coded_rows(
     mean = None
     with ExitStack() as resources:
         run = resources.enter_context(
-            recording(model, dataset, report, checkpoint, cluster.seconds, FREE, CodedIteration)
+            recording(model, dataset, report, checkpoint, cluster.seconds, FREE, CodedIteration, ids=ids)
         )
         if model.weighting == "centred":
             with dataset.place(cluster, of_users, shards) as plain:
@@ -363,8 +373,11 @@ def fit_coded_rows(
         if spread.precomputation == "coded":
             gram = summed_gram(cluster.client, placed, problem.length, unit)
             held = FormedGram(log, spread.code, model.decoding_error(spread.code), gram, problem.product)
-        users, items = model.factorize(problem, held, log, spread, unit, run)
-    model._keep(users, items, global_mean=mean or 0.0)
+        seen = _seen(cluster, placed, (extent.rows, extent.length)) if shown else None
+        if seen is not None and not of_users:
+            seen = csr_array(seen.T)
+        keep = partial(model._keep, global_mean=mean or 0.0, seen=seen)
+        keep(*model.factorize(problem, held, log, spread, unit, run, keep=keep))
 
 
 def _extent(dataset: Dataset, cluster: DaskCluster, of_users: bool) -> Extent:

@@ -205,11 +205,26 @@ def leave_k_out(
             f"every user must have more than {k} ratings to leave {k} out; user {data.user_ids.item(short[0])!r} "
             f"has {counts[short[0]]}. Lower k or drop such users."
         )
-    # the k last of each user in this order: rows ascending, then the precedence of the ratings
-    order = np.lexsort((_rank_in_source(data), _precedence(data, by, seed_from(seed, rng)), rows))
+    return _leave_last_out(data, rows, np.full(counts.size, k), _precedence(data, by, seed_from(seed, rng)))
+
+
+def share_of_each_user(data: RatingData, fraction: float, seed: int) -> Split:
+    """Move a random share of each user's ratings into the test part; a user keeps one at least."""
+    rows, _, _ = data.triples()
+    counts = np.bincount(rows, minlength=data.shape[0])
+    out = np.minimum(np.round(fraction * counts), counts - 1)
+    if not 0 < fraction < 1 or not (out > 0).any():
+        raise UsageError(f"the share must hold out a rating of some user; got {fraction}. Take one nearer to 0.5.")
+    return _leave_last_out(data, rows, out, _precedence(data, "random", seed))
+
+
+def _leave_last_out(data: RatingData, rows: NDArray[Any], out: NDArray[Any], precedence: NDArray[Any]) -> Split:
+    """Move so many ratings of each user, the last in an order, into the test part."""
+    order = np.lexsort((_rank_in_source(data), precedence, rows))
+    counts = np.bincount(rows, minlength=data.shape[0])
     place = np.arange(data.entries) - np.repeat(np.cumsum(counts) - counts, counts)
     test = np.zeros(data.entries, dtype=np.bool_)
-    test[order[place >= np.repeat(counts, counts) - k]] = True
+    test[order[place >= np.repeat(counts - out, counts)]] = True
     return _cut(data, test)
 
 

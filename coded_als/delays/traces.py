@@ -33,7 +33,8 @@ def read_trace(path: Path) -> Array:
     A row with ``censored`` 1 was dropped before it finished, so its seconds are a lower bound; 0 where it was never sent.
     Its delay is one of the finished times above that bound, drawn from the Kaplan-Meier estimate of the worker's own
     delays, or of all workers' where its own are few: without this, a replay would take every straggler to be as fast as
-    the round that overtook it. It is kept as it is where none is above. Draws are the same for the same file.
+    the round that overtook it. It is kept as it is where none is above. A task that was never sent is taken to be as late
+    as another of its worker. Draws are the same for the same file.
 
     With the columns ``start`` and ``slowness`` a task began its work after so many seconds and was so many times as slow
     as usual; the seconds given back are then those of the start, and a censored task that was drawn has both from the task
@@ -80,14 +81,17 @@ def read_recording(path: Path) -> Trace:
     everyone = Survival.of(seconds[~dead], finished[~dead])
     numbers, completed = _numbers(shape), seconds.copy()
     for worker in range(shape[1]):
-        own = finished[:, worker]
-        knows = own.any() and (seconds[:, worker] > 0).sum() >= ENOUGH
-        laws = [Survival.of(seconds[:, worker], own), everyone] if knows else [everyone]
-        for index in np.flatnonzero(~own):
-            watched_s, number = seconds[index, worker], numbers[index, worker]
-            longer = (law.beyond(watched_s, number) for law in laws)
-            completed[index, worker] = next((found for found in longer if found is not None), watched_s)
-            started[index, worker], slowness[index, worker] = completed[index, worker], 1.0
+        own, watched = finished[:, worker], seconds[:, worker]
+        sent = own | (watched > 0)
+        knows = sent.sum() >= ENOUGH
+        laws = [Survival.of(watched, own), everyone] if own.any() and knows else [everyone]
+        for index in np.flatnonzero(~own & (sent | (not knows))):
+            longer = (law.beyond(watched[index], numbers[index, worker]) for law in laws)
+            completed[index, worker] = next((found for found in longer if found is not None), watched[index])
+        if knows:  # an unsent task would have taken as long as one that was sent
+            donors = np.flatnonzero(sent)[(numbers[~sent, worker] * sent.sum()).astype(int)]
+            completed[~sent, worker] = completed[donors, worker]
+    started[~finished], slowness[~finished] = completed[~finished], 1.0
     if (slowness == 1.0).all():
         return Trace(np.where(dead, np.inf, completed), everyone.unseen)
     _split_as_others(completed, finished, started, slowness)

@@ -15,7 +15,7 @@ import numpy as np
 
 from coded_als.checks import RNG, require_number, require_one_of, require_whole, seed_from
 from coded_als.data.ratings import RatingData, from_matrix
-from coded_als.data.splits import holdout
+from coded_als.data.splits import holdout, share_of_each_user
 from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
 from coded_als.evaluation.rankings import evaluate_ranking, evaluate_ratings
@@ -251,6 +251,8 @@ class EarlyStopping:
 
 # Candidates that begin together, and the part of them that goes on, with that many times the iterations.
 TOGETHER, THIRD = 9, 3
+# Ratings that are held out: any, a share of each user's, or the latest.
+SPLITS = ("random", "user", "time")
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,7 @@ def tune(
     metric: Metric = "ndcg",
     k: int = 10,
     validation: float = 0.2,
-    split: Literal["random", "time"] = "random",
+    split: Literal["random", "user", "time"] = "random",
     ranges: Ranges | None = None,
     parameters: Mapping[str, Any] | None = None,
     seed: int | None = None,
@@ -316,7 +318,7 @@ def tune(
     validation
         Part of the ratings that candidates are compared on.
     split
-        ``"random"`` ratings are held out, or the latest (``"time"``).
+        ``"random"`` ratings are held out, that share of each user's (``"user"``), or the latest (``"time"``).
     ranges
         Values to search, by parameter: `coded_als.evaluation.search.Range` or a few values; by default the usual ranges.
     parameters
@@ -350,9 +352,9 @@ def tune(
         raise UsageError(f"method must be one of {', '.join(model_kinds())}; got {method!r}.")
     require_number("budget", budget, positive=True)
     require_one_of("metric", metric, (*LISTS, *ERRORS))
-    require_one_of("split", split, ("random", "time"))
+    require_one_of("split", split, SPLITS)
     data, seed = _data(ratings, columns), seed_from(seed, rng)
-    kept, held_out = holdout(data, validation, seed=seed) if split == "random" else latest_out(data, validation)
+    kept, held_out = parted(data, validation, split, seed)
     known = model_class(method)(**dict(parameters or {})).get_params()
     searched = {
         name: values
@@ -365,6 +367,13 @@ def tune(
     best = search.best()
     assert best.figure is not None
     return Tuned(method, metric, k, known | dict(best.parameters), best.figure, tuple(search.candidates))
+
+
+def parted(data: RatingData, fraction: float, split: str, seed: int) -> tuple[RatingData, RatingData]:
+    """The ratings that candidates are fitted to, and those that they are compared on."""
+    if split == "time":
+        return latest_out(data, fraction)
+    return share_of_each_user(data, fraction, seed) if split == "user" else holdout(data, fraction, seed=seed)
 
 
 def latest_out(data: RatingData, fraction: float) -> tuple[RatingData, RatingData]:

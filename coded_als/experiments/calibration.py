@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,15 @@ import scipy
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import coded_als
+from coded_als.als import CodedALS
+from coded_als.arrays import Array
 from coded_als.cluster import Cluster, Round, all_of
 from coded_als.cluster.machine import Machine
+from coded_als.errors import UsageError
+from coded_als.planner.choice import Candidate, Race
+from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.solvers import default_solver, typical_iterations
+from coded_als.planner.timing import Workload
 
 FEW, CALIBRATED_WORKERS = 2, 8
 LARGE_ROWS, COLUMNS = 4000, 25
@@ -26,9 +35,98 @@ REPEATS = 15
 # Numbers of an array that a worker is given to keep, and how often.
 GIVEN, GIVINGS = 1_000_000, 3
 
+# Fits of two sizes, on no more workers than this, that show how much longer than planned a fit takes under the load of the
+# moment, and for how long workers that have just started are slow.
+REFERENCES, REFERENCE_FITS, MOST_STARTED = (Size(600, 400, 10), Size(2000, 1200, 20)), 5, 16
+# A plan may be off by the least factor on a machine at rest. A load may go or grow before a fit ends: its root counts too, and so
+# many standard deviations of the reference fits. A range of more than a factor of two would say nothing, so it ends there.
+LEAST_OFF, DEVIATIONS, MOST_OFF = 1.2, 1.5, math.sqrt(2)
+# The measured machine is at rest, or nearly: fits that seem quicker are noise.
+LEAST_LOAD = 0.8
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The machine at hand under the load that is on it."""
+
+    machine: Machine  # as fits find it
+    quick: Machine  # the fastest and the slowest that it may turn out to be
+    slow: Machine
+    off: float  # how many times as fast, or as slow, these are
+    load: float  # how many times as long as on this machine at rest all takes
+    start_s: float  # seconds until the workers of a fit have started
+    first_s: float  # seconds that new workers take longer than others, once
+
+    @classmethod
+    def of(cls, at_rest: Machine, planned_s: Sequence[float], taken_s: Array, start_s: float) -> Calibration:
+        """From the times of reference fits of two sizes, (fits, 2), and those that a plan for the machine at rest expects."""
+        small_s, large_s = (float(seconds) for seconds in np.median(taken_s, axis=0))
+        load = max(LEAST_LOAD, (large_s - small_s) / (planned_s[1] - planned_s[0]))
+        first_s = max(0.0, small_s - load * planned_s[0])
+        ratios = taken_s / (first_s + load * np.array(planned_s))
+        spread = math.exp(DEVIATIONS * 1.4826 * float(np.median(np.abs(np.log(ratios)))))
+        off = min(MOST_OFF, max(LEAST_OFF * math.sqrt(max(1.0, load)), spread))
+        machine, quick, slow = (_slowed(at_rest, factor) for factor in (load, load / off, load * off))
+        return cls(machine, quick, slow, off, load, start_s, first_s)
+
+    def interval_s(self, scheme: Scheme, workload: Workload) -> tuple[float, float]:
+        """Seconds between which a fit by this scheme should end, the start of its workers apart."""
+        ends = []
+        for machine, first_s, own in (
+            (self.quick, self.first_s / self.off, "low"),
+            (self.slow, self.first_s * self.off, "high"),
+        ):
+            found = _planned(scheme, replace(workload, machine=machine))
+            ends.append(first_s + (getattr(found.estimate, own) or found.mean_s))
+        return ends[0], ends[1]
+
+
+def under_load(columns: int = COLUMNS, workers: int = CALIBRATED_WORKERS) -> Calibration:
+    """Measure this machine as `calibrated` does, and by whole fits how much the load of the moment slows it."""
+    machine, started = calibrated(columns), min(workers, MOST_STARTED)
+    scheme = Scheme(f"systematic:p={math.ceil(started / 2)}", started, solver=default_solver())
+    fits = np.array([[_reference_fit(scheme, size) for size in REFERENCES] for _ in range(REFERENCE_FITS)])
+    planned_s = [_planned(scheme, Workload(size, "none", machine)).mean_s for size in REFERENCES]
+    return Calibration.of(machine, planned_s, fits[:, :, 1], float(np.median(fits[:, :, 0])) * workers / started)
+
+
+def _planned(scheme: Scheme, workload: Workload) -> Candidate:
+    """The scheme with the seconds that a plan expects."""
+    found = Race(workload, [scheme]).timed(scheme)
+    if found is None:
+        raise UsageError(f"{scheme.label} must be able to run on {scheme.workers} workers. Choose another code.")
+    return found
+
+
+def _reference_fit(scheme: Scheme, size: Size) -> tuple[float, float]:
+    """Seconds to start workers, and of one fit on them: the first, as those of users are."""
+    from coded_als.master import LocalCluster
+
+    iterations = typical_iterations()[scheme.solver]
+    model = CodedALS(size.rank, code=scheme.code, solver=scheme.solver, iterations=iterations, tolerance=0.0)
+    matrix = np.random.default_rng(0).standard_normal((size.rows, size.columns))
+    begun_s = time.perf_counter()
+    with LocalCluster(scheme.workers) as cluster:
+        started_s = time.perf_counter()
+        model.fit(matrix, cluster)
+        return started_s - begun_s, time.perf_counter() - started_s
+
+
+def _slowed(machine: Machine, factor: float) -> Machine:
+    """The machine where all takes so many times as long."""
+    given = machine.given_bytes_per_second
+    return replace(
+        machine,
+        multiplications_per_second=machine.multiplications_per_second / factor,
+        bytes_per_second=machine.bytes_per_second / factor,
+        latency_s=machine.latency_s * factor,
+        message_s=machine.message_s * factor,
+        given_bytes_per_second=None if given is None else given / factor,
+    )
+
 
 def calibrated(columns: int = COLUMNS) -> Machine:
-    """The speeds of local workers and their master, measured in about two seconds.
+    """The speeds of local workers and their master at rest, measured in about two seconds.
 
     A round of W messages each way takes ``2 W message_s + 2 latency_s`` and, for large payloads and responses, their bytes
     over the link's besides: the differences between few workers and many, and between small arrays and large ones, tell

@@ -85,6 +85,7 @@ class Measurement:
     machine: Machine  # the typical worker, and the master's link, for plans
     rounds: int  # number of common rounds
     _log: EventLog = field(repr=False)
+    _parts: int = 1  # rounds of the cluster for each common one
 
     @property
     def trace(self) -> TraceRecorder:
@@ -92,7 +93,7 @@ class Measurement:
         events = [event for event in self._log.events if event.label == TOGETHER]
         first = min((event.round_index for event in events), default=0)
         recorder = TraceRecorder()
-        recorder.events = [replace(event, round_index=event.round_index - first) for event in events]
+        recorder.events = [replace(event, round_index=(event.round_index - first) // self._parts) for event in events]
         return recorder
 
     def findings(self) -> list[str]:
@@ -239,8 +240,9 @@ def measure(
     computing: dict[int, list[float]] = defaultdict(list)
     waiting: dict[int, list[float]] = defaultdict(list)
     everybody, awaited = frozenset(range(cluster.size)), frozenset(alone)
+    groups = _groups(cluster)
     for _ in range(rounds):
-        events = prober.round("work", everybody, awaited)
+        events = [event for group in groups for event in prober.round("work", group, awaited & group)]
         # a worker that misses a round is asked again, and waited for once it answers
         awaited = frozenset(event.worker for event in events) or awaited
         for event in events:
@@ -262,7 +264,13 @@ def measure(
         )
         for number, of in sorted(alone.items())
     )
-    return Measurement(workers, tuple(sorted(everybody - alone.keys())), machine, rounds, prober.log)
+    return Measurement(workers, tuple(sorted(everybody - alone.keys())), machine, rounds, prober.log, len(groups))
+
+
+def _groups(cluster: Cluster) -> list[frozenset[int]]:
+    """The workers that compute together: all, or as many as they share cores, since a plan adds the waits for a core."""
+    at_once = min(cluster.machine.cores or cluster.size, cluster.size)
+    return [frozenset(range(cluster.size)[start : start + at_once]) for start in range(0, cluster.size, at_once)]
 
 
 def _grow(prober: _Prober, columns: int) -> None:
@@ -314,8 +322,7 @@ def _machine(prober: _Prober, alone: dict[int, dict[str, float]], probes: int) -
 
     A round of W small messages each way takes ``2 W message_s + 2 latency_s``.
     """
-    widest = float(np.median([of["large"] - of["tiny"] for of in alone.values()]))
-    alike = frozenset(number for number, of in alone.items() if of["large"] - of["tiny"] <= NARROWER * widest + 1e-3)
+    alike = _alike(alone)
     few_s = float(np.median([of["tiny"] for of in alone.values()]))
     small_s, large_s = (_least(prober, kind, alike, probes) for kind in ("tiny", "large"))
     message_s = max(1e-6, (small_s - few_s) / (2 * (len(alike) - 1))) if len(alike) > 1 else 1e-6
@@ -324,7 +331,14 @@ def _machine(prober: _Prober, alone: dict[int, dict[str, float]], probes: int) -
         bytes_per_second=_rate_of(len(alike), large_s - small_s),
         latency_s=max(1e-6, few_s / 2 - message_s),
         message_s=message_s,
+        cores=prober.cluster.machine.cores,
     )
+
+
+def _alike(alone: dict[int, dict[str, float]]) -> frozenset[int]:
+    """The workers whose links are about as wide as most; a busy machine may give a large message less time than a small one."""
+    typical_s = max(0.0, float(np.median([of["large"] - of["tiny"] for of in alone.values()])))
+    return frozenset(number for number, of in alone.items() if of["large"] - of["tiny"] <= NARROWER * typical_s + 1e-3)
 
 
 def _rate_of(workers: int, seconds: float) -> float:

@@ -21,6 +21,7 @@ from coded_als.codes.entangled import LARGEST_PARTITIONS
 from coded_als.delays.models import Trace
 from coded_als.delays.spec import trace_files
 from coded_als.errors import CodedALSError, UsageError
+from coded_als.experiments.calibration import Calibration
 from coded_als.experiments.table1.paper_table import paper_ratings
 from coded_als.experiments.text_tables import as_text, continued
 from coded_als.kernels import SPARSE_SLOWDOWN
@@ -388,6 +389,27 @@ def costs_text(found: Mapping[str, float]) -> str:
     return f"A fit takes {found['machine_hours']:.3g} machine hours and costs {found['recommended']:.3g}{plain}."
 
 
+def calibration_row(plan: Plan, workload: Workload, calibration: Calibration) -> dict[str, float]:
+    """The seconds between which a fit by the recommended candidate should end on this machine, and those of the start."""
+    low, high = calibration.interval_s(plan.recommended.scheme, workload)
+    return {
+        "seconds_low": low,
+        "seconds_high": high,
+        "start_of_workers_seconds": calibration.start_s,
+        "load_factor": calibration.load,
+    }
+
+
+def calibration_text(found: Mapping[str, float]) -> str:
+    """The same in a sentence."""
+    return "\n".join(
+        _wrapped(
+            f"On this machine a fit now takes {found['load_factor']:.2g} times as long as at rest. Expect {found['seconds_low']:.3g} "
+            f"to {found['seconds_high']:.3g} s, and {found['start_of_workers_seconds']:.2g} s more to start the workers."
+        )
+    )
+
+
 def _needed(duel: Duel) -> list[str]:
     """The lines that say how to find out."""
     if duel.verdict != "cannot tell yet" or duel.coded is None:
@@ -400,7 +422,7 @@ def _needed(duel: Duel) -> list[str]:
     if duel.is_blind:
         lines.append(
             f"{100 * duel.unseen:.0f} % of the recorded tasks were broken off later than any that was finished: how long they "
-            "take is not known. Record a run with --code uncoded, which waits for all."
+            "take is not known. Record with coded-als measure, or a run with --code uncoded: both wait for all."
         )
     return lines
 

@@ -41,7 +41,7 @@ Report = Callable[[Any, Callable[[], FactorModel]], bool]
 @contextmanager
 def reporting(callback: Callbacks | None, progress: bool, model: Any) -> Iterator[Report]:
     """One function to tell of every iteration, for the length of a fit."""
-    told: Sequence[Callback] = () if callback is None else (callback,) if callable(callback) else callback
+    told = _each(callback)
     wants = [(one, _takes_model(one)) for one in told]
 
     def report(entry: Any, standing: Callable[[], FactorModel]) -> bool:
@@ -56,6 +56,15 @@ def reporting(callback: Callbacks | None, progress: bool, model: Any) -> Iterato
     for one in told:
         if hasattr(one, "conclude"):
             one.conclude(model)
+
+
+def _each(callback: Callbacks | None) -> Sequence[Callback]:
+    return () if callback is None else (callback,) if callable(callback) else callback
+
+
+def takes_model(callback: Callbacks | None) -> bool:
+    """Whether a callback wants the model as it stands."""
+    return any(_takes_model(one) for one in _each(callback))
 
 
 def _takes_model(callback: Callback) -> bool:
@@ -216,11 +225,8 @@ class FitRecorder:
         self.entries.append(self._kind(len(self.entries) + 1, float(objective), seconds, **found))
 
         def standing() -> FactorModel:
-            if publish is None or self._standing is None:
-                raise UsageError(
-                    "a callback of a fit on part files is given the entry alone; got one that takes the model too. "
-                    "Drop its second argument."
-                )
+            assert publish is not None  # without it no callback is told of the fit
+            assert self._standing is not None
             publish()
             return self._standing()
 

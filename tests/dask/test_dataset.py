@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("distributed")
 
-from coded_als import EASE, CodedALS, InlineCluster
+from coded_als import EASE, CodedALS, EarlyStopping, InlineCluster
 from coded_als.baselines import FirstCopy, ImplicitALS, Partial, RidgeALS
 from coded_als.cluster import Fastest, Round, all_of
 from coded_als.cluster.scope import Part
@@ -22,8 +22,9 @@ from coded_als.dask import DaskCluster
 from coded_als.dask.blocks import ARRAYS
 from coded_als.dask.dataset import Dataset
 from coded_als.dask.fitting import fit_dataset
-from coded_als.data import load_ratings
+from coded_als.data import holdout, load_ratings
 from coded_als.errors import UsageError, WorkerFailed
+from coded_als.evaluation import evaluate_ranking
 from coded_als.worker.parts import PartFolder
 from tests.dask.test_cluster import eventually
 
@@ -118,6 +119,67 @@ def test_what_needs_all_ratings_at_the_master_is_refused(
     dataset = Dataset.find(cluster.client, write_parts(TABLE, tmp_path), NAMES)
     with pytest.raises(UsageError, match=r"where they are|as it is|rank must be"):
         fit_dataset(CodedALS(**({"rank": 2} | parameters)), dataset, cluster)
+
+
+STANDING: dict[str, tuple[Any, Any]] = {
+    "ridge": (RidgeALS(3, biases=True, iterations=5), None),
+    "first copy": (ImplicitALS(3, iterations=5, dtype="float64"), FirstCopy(2)),
+    "rows": (CodedALS(3, precomputation="none"), None),
+    "D": (CodedALS(3, precomputation="coded", weighting="centred"), None),
+    "als": (CodedALS(3, precomputation="none", solver="als", code="uncoded"), None),
+}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("name", STANDING)
+def test_a_callback_takes_the_model_as_it_stands_and_ends_the_fit(
+    cluster: DaskCluster, tmp_path: Path, name: str, turned: bool
+) -> None:
+    model, policy = STANDING[name]
+    names = (NAMES[1], NAMES[0], NAMES[2]) if turned else NAMES
+    found: list[tuple[int, float, Any]] = []
+
+    def stop(entry: Any, standing: Any) -> bool:
+        found.append((len(standing.history_), evaluate_ranking(standing, late, 5).ndcg, standing.recommend(user, n=3)))
+        return entry.index == 3
+
+    early, late = holdout(load_ratings(TABLE, columns=names), 0.2, seed=2)
+    rows, columns = early.matrix.nonzero()
+    table = pd.DataFrame(
+        dict(zip(names, (early.user_ids[rows], early.item_ids[columns], early.matrix.data), strict=True))
+    )
+    user = early.user_ids[rows[0]].item()
+    dataset = Dataset.find(cluster.client, write_parts(table, tmp_path), names)
+    fit_dataset(model, dataset, cluster, policy, callback=[stop])
+    whole = load_ratings(table, columns=names)
+    assert model.seen_ is not None
+    assert (model.seen_ != whole.matrix.astype(bool)).nnz == 0
+    assert len(model.history_) == 3
+    ours, found = found, []
+    again = type(model)(**model.get_params()).fit(
+        whole, *[InlineCluster(4)] * isinstance(model, CodedALS), callback=stop
+    )
+    assert [index for index, _, _ in ours] == [1, 2, 3]
+    for (_, figure, ranking), (_, same, like) in zip(ours, found, strict=True):
+        np.testing.assert_array_equal(ranking.ids, like.ids)
+        np.testing.assert_allclose(ranking.scores, like.scores, rtol=1e-4)
+        assert figure == pytest.approx(same)
+    assert [entry.objective for entry in model.history_] == pytest.approx([one.objective for one in again.history_])
+    if isinstance(model, CodedALS):
+        assert [entry.responses for entry in model.history_[1:]] == [entry.responses for entry in again.history_[1:]]
+
+
+@pytest.mark.parametrize("model", [ImplicitALS(4, iterations=30), CodedALS(4), EASE(2.0)], ids=lambda model: model.kind)
+def test_early_stopping_keeps_the_best_state(cluster: DaskCluster, tmp_path: Path, model: Any) -> None:
+    dataset = Dataset.find(cluster.client, write_parts(TABLE, tmp_path), NAMES)
+    validation = load_ratings(
+        TABLE.assign(user=TABLE.user.to_numpy()[::-1]).drop_duplicates(["user", "item"]), columns=NAMES
+    )
+    stop = EarlyStopping(validation, k=5, patience=2)
+    fit_dataset(model, dataset, cluster, callback=stop)
+    assert stop.best == max(stop.figures)
+    assert len(stop.figures) == len(model.history_) <= 15
+    assert evaluate_ranking(model, validation, 5).ndcg == pytest.approx(stop.best, abs=1e-9)
 
 
 @pytest.mark.parametrize("policy", [FirstCopy(2), Partial(3)])

@@ -71,6 +71,22 @@ def test_a_model_goes_on_as_one_of_a_table(dask_client: Any, parts: str, tmp_pat
     assert "the best 2 items of 50 users" in top.output
 
 
+def test_a_fit_goes_on_from_a_model_and_ends_early(dask_client: Any, parts: str, tmp_path: Path) -> None:
+    common = [*COLUMNS, "--method", "implicit", "--rank", "3", "--scheduler", dask_client.scheduler_info()["address"]]
+    first = run("fit", parts, *common, "--workers", "2", "--out", f"{tmp_path}/first.npz")
+    assert first.exit_code == 0, first.output
+    TABLE.iloc[:90].to_parquet(tmp_path / "validation.parquet")
+    stopping = ["--stop-on", "rmse", "--validate", f"{tmp_path}/validation.parquet", "--patience", "2"]
+    going_on = ["--start", f"{tmp_path}/first.npz", *stopping, "--out", f"{tmp_path}/model/", "--json"]
+    fit = run("fit", parts, *common, "--workers", "2", *going_on)
+    assert fit.exit_code == 0, fit.output
+    found = json.loads(fit.stdout)
+    assert 1 <= found["best_iteration"] <= found["iterations"]
+    assert found["validation"] > 0
+    refused = run("fit", parts, *common, "--stop-on", "auc", "--validate", "x")
+    assert "--stop-on must be a metric such as ndcg@10" in refused.output
+
+
 def inline(method: str) -> list[str]:
     return ["--cluster", "inline", "--workers", "3", "--precomputation", "none"] if method == "coded" else []
 

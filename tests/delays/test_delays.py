@@ -365,6 +365,14 @@ def test_a_task_that_was_never_sent_is_no_death(tmp_path: Path) -> None:
     assert np.isfinite(found[:6]).all()
 
 
+def test_tasks_that_were_never_sent_are_as_late_as_the_others_of_their_worker(tmp_path: Path) -> None:
+    """Worker 1 was quick once, and broken off after 2 s whenever it was sent a task again; a third were not sent."""
+    rows = [(0, index, 0.1, 0) for index in range(60)] + [(1, 0, 0.1, 0)]
+    rows += [(1, index, 2.0 if index % 3 else 0.0, 1) for index in range(1, 60)]
+    unsent = read_trace(trace(tmp_path / "t.csv", rows))[3::3, 1]
+    assert (unsent == 2.0).mean() > 0.85
+
+
 @pytest.mark.parametrize(("silent_for", "is_dead"), [(3, True), (8, False)])
 def test_who_is_never_heard_of_is_dead_unless_others_are_silent_as_long(
     tmp_path: Path, silent_for: int, is_dead: bool

@@ -15,8 +15,9 @@ from click.testing import CliRunner
 from coded_als import ImplicitALS, UsageError, tune
 from coded_als.cli import main
 from coded_als.data import holdout, load_ratings
+from coded_als.data.ratings import from_matrix
 from coded_als.evaluation import evaluate_ranking
-from coded_als.evaluation.search import latest_out
+from coded_als.evaluation.search import latest_out, parted
 from coded_als.models.registry import model_kinds
 from tests.evaluation.test_search import some_ratings
 
@@ -70,9 +71,28 @@ def test_the_latest_ratings_are_held_out_by_time(tmp_path: Path) -> None:
         tune("ease", some_ratings(), split="time")
 
 
+def test_a_share_of_the_ratings_of_each_user_is_held_out() -> None:
+    data = some_ratings()
+    counts = np.diff(data.matrix.indptr)
+    for fraction in (0.2, 0.9):
+        kept, held_out = parted(data, fraction, "user", 3)
+        held = np.diff(held_out.matrix.indptr)
+        np.testing.assert_array_equal(np.diff(kept.matrix.indptr) + held, counts)
+        np.testing.assert_array_equal(held, np.minimum(np.round(fraction * counts), counts - 1))
+        assert ((kept.matrix + held_out.matrix) != data.matrix).nnz == 0
+    other = parted(data, 0.9, "user", 4)[1].matrix
+    assert (other != held_out.matrix).nnz > 0
+    assert (parted(data, 0.9, "user", 3)[1].matrix != held_out.matrix).nnz == 0
+    with pytest.raises(UsageError, match="rating of some user"):
+        parted(data, 1e-9, "user", 0)
+    dense = from_matrix(data.matrix.toarray(), "a test")
+    assert (parted(dense, 0.9, "user", 3)[1].matrix == held_out.matrix.toarray()).all()
+    assert tune("ease", data, budget=0.1, split="user").figure > 0
+
+
 def test_mistakes_are_said() -> None:
     data = some_ratings()
-    for given in ({"budget": 0}, {"metric": "auc"}, {"ranges": {"x": [1]}}, {"split": "user"}, {"validation": 2.0}):
+    for given in ({"budget": 0}, {"metric": "auc"}, {"ranges": {"x": [1]}}, {"split": "item"}, {"validation": 2.0}):
         with pytest.raises(UsageError):
             tune("implicit", data, **given)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="method must be one of"):

@@ -12,8 +12,11 @@ from click.testing import CliRunner
 from coded_als.cli import doctor as system_checks
 from coded_als.cli import plan
 from coded_als.cluster.machine import Machine
+from coded_als.errors import UsageError
 from coded_als.experiments import calibration
-from coded_als.experiments.calibration import environment
+from coded_als.experiments.calibration import Calibration, environment
+from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.timing import Workload
 
 ARGUMENTS = [
     "--workers",
@@ -73,14 +76,56 @@ def test_no_speed_is_beyond_that_of_memory(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_plan_is_made_with_it_and_options_still_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "calibrated", lambda columns: MEASURED)
+    loaded = Calibration.of(MEASURED, (1.0, 2.0), np.array([[2.0, 4.0]] * 5), start_s=0.5)
+    monkeypatch.setattr(calibration, "under_load", lambda columns, workers: loaded)
     arguments = [*ARGUMENTS, "--calibrate", "--bandwidth", "500MB/s", "--json"]
     result = CliRunner().invoke(plan.command, arguments, catch_exceptions=False)
-    assert json.loads(result.stdout)["machine"] == {
-        **vars(MEASURED),
+    document = json.loads(result.stdout)
+    found, seconds = document["calibration"], document["recommended"]["virtual_seconds_mean"]
+    assert found["seconds_low"] < seconds < found["seconds_high"] < 2.01 * found["seconds_low"]
+    assert (found["start_of_workers_seconds"], found["load_factor"]) == (0.5, 2.0)
+    assert document["machine"] == {
+        **vars(loaded.machine),
         "bytes_per_second": 5e8,
         "worker_speeds": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("taken_s", "load", "first_s", "off"),
+    [
+        ([[1.0, 3.0]] * 5, 1.0, 0.0, 1.2),
+        ([[1.5, 3.92]] * 3, 1.21, 0.29, 1.32),
+        ([[2.0, 3.5]], 0.8, 1.2, 1.2),
+        ([[0.7, 2.1], [1.0, 3.0], [1.4, 4.2]], 1.0, 0.0, 2**0.5),
+        ([[2.5, 8.5]], 3.0, 0.0, 2**0.5),
+    ],
+)
+def test_the_load_slows_all_of_the_machine_and_gives_an_interval_of_a_factor_of_two_at_most(
+    taken_s: list[list[float]], load: float, first_s: float, off: float
+) -> None:
+    """Fits that take 1 and 3 s on a machine at rest."""
+    found = Calibration.of(MEASURED, (1.0, 3.0), np.array(taken_s), start_s=1.0)
+    assert (found.load, found.first_s, found.off) == (pytest.approx(load), pytest.approx(first_s), pytest.approx(off))
+    for machine, factor in ((found.machine, load), (found.quick, load / off), (found.slow, load * off)):
+        assert machine.computing_s(1e9) == pytest.approx(factor * MEASURED.computing_s(1e9))
+        assert machine.giving_s(4, 1e6) == pytest.approx(factor * MEASURED.giving_s(4, 1e6))
+        assert machine.sending_s(4, 1e6) == pytest.approx(factor * MEASURED.sending_s(4, 1e6))
+    # delays are no matter of the machine: a fit that waits for nothing else has no interval
+    waiting = Workload(Size(20, 10, 2), "slow:n=4,delay=100s", found.machine)
+    low, high = found.interval_s(Scheme("uncoded", 4), waiting)
+    assert high < 1.01 * low
+    impossible = Workload(Size(20, 10, 2), "dead:n=1", found.machine)
+    with pytest.raises(UsageError, match="must be able to run"):
+        found.interval_s(Scheme("uncoded", 4), impossible)
+
+
+def test_a_load_is_found_in_whole_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "calibrated", lambda columns: MEASURED)
+    found = calibration.under_load(25, workers=3)
+    assert found.load > 0
+    assert 0 < found.start_s < 60
+    assert found.quick.message_s < found.machine.message_s < found.slow.message_s
 
 
 def test_doctor_says_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:

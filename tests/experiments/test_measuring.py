@@ -18,10 +18,11 @@ import pytest
 from click.testing import CliRunner
 
 from coded_als.cli import main
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.delays import Trace
 from coded_als.delays.traces import read_recording
-from coded_als.experiments.measuring import MeasuredWorker, measure
+from coded_als.experiments.measuring import MeasuredWorker, _alike, measure
 from coded_als.master import LocalCluster, RemoteCluster
 from tests.master.test_remote import HandStarted, Proxy, free_port
 
@@ -108,6 +109,26 @@ def test_a_worker_that_stops_is_named_and_costs_one_wait(tmp_path: Path) -> None
     of_stopped = [row for row in rows if row[0] == "1"]
     assert {row[3] for row in of_stopped} == {"1"}  # censored, every one
     assert {row[3] for row in rows if row[0] != "1"} == {"0"}
+
+
+def test_a_large_message_that_took_less_time_than_a_small_one_is_one_of_a_wide_link() -> None:
+    slow_start = {0: {"tiny": 0.03, "large": 0.01}, 1: {"tiny": 0.02, "large": 0.01}, 2: {"tiny": 0.01, "large": 0.2}}
+    assert _alike(slow_start) == {0, 1}
+
+
+def test_workers_that_share_cores_take_their_turns_and_the_plan_adds_the_waits(tmp_path: Path) -> None:
+    """Eight workers on two cores: none waits in the trace for the products of the others, 15 ms each."""
+    cluster = SimulatedCluster(8, Trace(np.zeros((1, 8)), slowness=np.array([[1.0] * 5 + [3.0] + [1.0] * 2])))
+    cluster.machine = Machine(cores=2)
+    found = measure(cluster, rounds=6)
+    cluster.close()
+    found.trace.save(tmp_path / "trace.csv")
+    recorded = read_recording(tmp_path / "trace.csv")
+    assert recorded.seconds.shape == (6, 8)
+    assert np.all(recorded.seconds < 6e-3)
+    assert recorded.slowness is not None
+    assert np.allclose(recorded.slowness[:, 5], 3)
+    assert found.machine.cores == 2
 
 
 def test_the_findings_name_spells_and_none_of_alike_workers() -> None:

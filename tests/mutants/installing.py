@@ -41,6 +41,20 @@ INSTALLING = (
         ("tests/experiments/test_calibration.py::test_no_speed_is_beyond_that_of_memory",),
     ),
     Mutant(
+        "new workers are as quick as others in an interval",
+        "coded_als/experiments/calibration.py",
+        "first_s = max(0.0, small_s - load * planned_s[0])",
+        "first_s = 0.0",
+        ("tests/experiments/test_calibration.py",),
+    ),
+    Mutant(
+        "all workers are measured at once on the cores that they share",
+        "coded_als/experiments/measuring.py",
+        "min(cluster.machine.cores or cluster.size, cluster.size)",
+        "cluster.size",
+        ("tests/experiments/test_measuring.py",),
+    ),
+    Mutant(
         "lower bounds are compared as text",
         "tools/dependencies.py",
         "max(bounds.get(name, bound), bound, key=_numbers)",

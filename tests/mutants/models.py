@@ -120,9 +120,37 @@ MODELS = (
     Mutant(
         "a request may name anything",
         "coded_als/cli/serve.py",
-        ' or set(query) - {name, "n", "exclude", "cold"}',
+        " or set(query) - known",
         "",
         ("tests/cli/test_serve.py::test_bad_requests_get_one_line",),
+    ),
+    Mutant(
+        "the body of a request without one is the next request",
+        "coded_als/cli/serve.py",
+        '        self.close_connection |= "Content-Length" in self.headers or "Transfer-Encoding" in self.headers\n',
+        "",
+        ("tests/cli/test_serve.py::test_no_part_of_a_body_is_the_next_request",),
+    ),
+    Mutant(
+        "a client that drips stays",
+        "coded_als/cli/serve.py",
+        "connection.shutdown(socket.SHUT_RDWR)",
+        "pass",
+        ("tests/cli/test_serve.py::test_a_client_that_sends_a_byte_now_and_then_is_let_go",),
+    ),
+    Mutant(
+        "a callback on part files gets a model that recommends rated items",
+        "coded_als/dask/fitting.py",
+        "seen = _seen(cluster, users, dataset.shape) if shown else None",
+        "seen = None",
+        ("tests/dask/test_dataset.py::test_a_callback_takes_the_model_as_it_stands_and_ends_the_fit",),
+    ),
+    Mutant(
+        "a product of parts with D forgets the means",
+        "coded_als/als/row_parts.py",
+        "self.matrix.reduced(np.add, gram_product_of, self.means,",
+        "self.matrix.reduced(np.add, gram_product_of, None,",
+        ("tests/test_pca_parts.py::test_products_of_parts_are_those_of_the_matrix",),
     ),
     Mutant(
         "the unobserved weight is five times as large",
@@ -162,7 +190,7 @@ MODELS = (
     Mutant(
         "leave_k_out leaves nothing out",
         "coded_als/data/splits.py",
-        "    test[order[place >= np.repeat(counts, counts) - k]] = True\n",
+        "    test[order[place >= np.repeat(counts - out, counts)]] = True\n",
         "",
         ("tests/data/test_splits.py::test_leave_k_out",),
     ),

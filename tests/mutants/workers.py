@@ -494,6 +494,13 @@ DELAYS = (
         ("tests/cluster/test_recording.py",),
     ),
     Mutant(
+        "a task that was never sent is as quick as those that finished",
+        "coded_als/delays/traces.py",
+        "np.flatnonzero(sent)[",
+        "np.flatnonzero(own if own.any() else sent)[",
+        ("tests/delays/test_delays.py",),
+    ),
+    Mutant(
         "what ends just above the end of a round counts for what was broken off there",
         "coded_als/delays/traces.py",
         "CLEAR = 1.25",

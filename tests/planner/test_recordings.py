@@ -32,7 +32,7 @@ class Unsent(TraceRecorder):
         super().__call__(event)
 
 
-def recorded(delays: str, rule: StoppingRule, seed: int, path: Path) -> str:
+def recorded(delays: str, rule: StoppingRule, seed: int, path: Path, rounds: int = ROUNDS) -> str:
     """The SPEC of a recording of a run with this rule, with some tasks unsent."""
     recorder = Unsent()
     with SimulatedCluster(WORKERS, delays, seed) as cluster:
@@ -40,7 +40,7 @@ def recorded(delays: str, rule: StoppingRule, seed: int, path: Path) -> str:
         one = np.ones((1, 1, 1))
         cluster.store("left", [one] * WORKERS)
         round = Round("product", ("left",), [(one,)] * WORKERS, (), ((1, 1, 1),), operations=1e6)
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             cluster.run(round, rule)
     recorder.save(path)
     return f"trace:{path}"
@@ -73,3 +73,21 @@ def test_a_coded_run_never_tells_the_contrary(delays: str, waited_for: int, tmp_
     assert set(found) <= {own, "cannot tell yet"}
     if delays in (*PAYS[1:], "none"):
         assert found == {own: SEEDS}
+
+
+@pytest.mark.parametrize("waited_for", [WORKERS, 6, 4])
+@pytest.mark.parametrize("delays", [*PAYS, *DOES_NOT_PAY])
+def test_the_advice_of_a_plan_leads_from_any_recording_to_the_verdict_of_the_law(
+    delays: str, waited_for: int, tmp_path: Path
+) -> None:
+    """Thirty recordings. Those that cannot tell are made again as the plan says: longer, or waiting for all."""
+    everybody = 6 if "dead" in delays else WORKERS
+    for seed in range(2):
+        waits, rounds = min(waited_for, everybody), ROUNDS
+        for _ in range(3):
+            rule = all_of(WORKERS) if waits == WORKERS else Fastest(waits)
+            found = duel(recorded(delays, rule, seed, tmp_path / "trace.csv", rounds))
+            if found.verdict != "cannot tell yet":
+                break
+            waits, rounds = everybody if found.is_blind else waits, found.draws_needed or rounds
+        assert found.verdict == duel(delays).verdict

@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,21 +150,39 @@ def test_the_options_refuse_what_cannot_be_served(tmp_path: Path) -> None:
     assert "live view: http://0.0.0.0:" in found.stderr
 
 
-def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Figure]:
+    """All figures of a fit, by the name of their metric."""
     model = CodedALS(3, solver="als", iterations=2)
     with SimulatedCluster(4) as cluster, watched(model, RATINGS.shape, cluster) as status:
         model.fit(RATINGS, cluster, callback=status.iteration)
         status.event(TaskEvent(0, "x", 0, "late", 0.0, 1.0))
-        served_names = {f"coded_als_{figure.name}" for figure in status.figures()}
-    panels = json.loads(DASHBOARD.read_text())["panels"]
-    asked = {
-        name for panel in panels for target in panel["targets"] for name in re.findall(r"coded_als_\w+", target["expr"])
-    }
-    assert asked <= served_names
-    labels = {
-        label
-        for panel in panels
-        for target in panel["targets"]
-        for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])
-    }
-    assert labels <= {figure.label for figure in status.figures()}
+        return {f"coded_als_{figure.name}": figure for figure in status.figures()}
+
+
+PANELS = json.loads(DASHBOARD.read_text())["panels"]
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+def test_a_panel_asks_for_metrics_that_there_are(panel: dict[str, Any], figures: dict[str, Figure]) -> None:
+    for target in panel["targets"]:
+        asked = re.findall(r"(rate\()?(coded_als_\w+)", target["expr"])
+        assert asked
+        for rate, name in asked:  # a counter only grows, so its rate is drawn, and that of nothing else
+            assert (figures[name].kind == "counter") == bool(rate)
+        assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) == {figures[asked[-1][1]].label} - {""}
+    in_seconds = all("seconds_total" in target["expr"] for target in panel["targets"])
+    assert (panel["fieldConfig"]["defaults"]["unit"] == "s") == in_seconds
+    assert panel["type"] != "table" or all(target["instant"] for target in panel["targets"])
+    assert panel["title"] != "Distance from the optimum" or "log" in json.dumps(panel["fieldConfig"])
+
+
+def test_no_two_panels_of_the_dashboard_share_a_place() -> None:
+    taken = [
+        (place["x"] + x, place["y"] + y)
+        for place in (panel["gridPos"] for panel in PANELS)
+        for x in range(place["w"])
+        for y in range(place["h"])
+    ]
+    assert len(taken) == len(set(taken)) == 24 * (1 + max(y for _, y in taken))
+    assert len({panel["id"] for panel in PANELS}) == len(PANELS)
