@@ -170,21 +170,28 @@ def large(options: argparse.Namespace) -> None:
         )
         print(f"{options.delays}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
         del matrix
-        ratios, earlier, cpu = [], [], []
+        ratios, earlier, cpu, earlier_cpu = [], [], [], []
         for _ in range(options.turns):
             reference, fit = (in_a_process(part, file, options) for part in ("svds", "fit"))
             ratios.append(fit["seconds"] / reference["seconds"])
-            cpu.append((fit["master_cpu_s"] + fit["workers_cpu_s"]) / reference["cpu_s"])
+            cpu.append(cpu_ratio(reference, fit))
             report(reference, fit)
             if options.before is not None:
                 fit = in_a_process("fit", file, options, options.before)
                 earlier.append(fit["seconds"] / reference["seconds"])
+                earlier_cpu.append(cpu_ratio(reference, fit))
                 print("before:", end=" ")
                 report(reference, fit)
     print(f"fit / svds: {', '.join(f'{ratio:.2f}' for ratio in ratios)}; median {median(ratios):.2f} ", end="")
     print(f"(wanted <= {WANTED_RATIO}); of CPU seconds {median(cpu):.2f}")
     if earlier:
-        print(f"before: {', '.join(f'{ratio:.2f}' for ratio in earlier)}; median {median(earlier):.2f}")
+        print(f"before: {', '.join(f'{ratio:.2f}' for ratio in earlier)}; median {median(earlier):.2f}", end="")
+        print(f"; of CPU seconds {median(earlier_cpu):.2f}")
+
+
+def cpu_ratio(reference: dict[str, Any], fit: dict[str, Any]) -> float:
+    """CPU seconds of master and workers beside those of `svds`: other work on the machine changes it far less than the time."""
+    return float((fit["master_cpu_s"] + fit["workers_cpu_s"]) / reference["cpu_s"])
 
 
 def report(reference: dict[str, Any], fit: dict[str, Any]) -> None:

@@ -47,9 +47,9 @@ SLOW_WORK = (
     ),
     Mutant(
         "a part of a sum is taken for that of the first piece",
-        "coded_als/als/sparse_rows.py",
-        "                parts.setdefault((int(self._block_of[worker]), (start + place) % pieces), part)",
-        "                parts.setdefault((int(self._block_of[worker]), place), part)",
+        "coded_als/codes/pieces.py",
+        "(worker % blocks, (self.start(worker) + place) % self.pieces)",
+        "(worker % blocks, place)",
         ("tests/cluster/test_sums.py",),
     ),
     Mutant(
