@@ -40,7 +40,7 @@ GIVEN, GIVINGS = 1_000_000, 3
 REFERENCES, REFERENCE_FITS, MOST_STARTED = (Size(600, 400, 10), Size(2000, 1200, 20)), 5, 16
 # A plan may be off by the least factor on a machine at rest. A load may go or grow before a fit ends: its root counts too, and so
 # many standard deviations of the reference fits. A range of more than a factor of two would say nothing, so it ends there.
-LEAST_OFF, DEVIATIONS, MOST_OFF = 1.2, 1.5, math.sqrt(2)
+LEAST_OFF, DEVIATIONS, MOST_OFF = 1.2, 1.5, 1.41
 # The measured machine is at rest, or nearly: fits that seem quicker are noise.
 LEAST_LOAD = 0.8
 

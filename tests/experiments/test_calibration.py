@@ -97,8 +97,8 @@ def test_a_plan_is_made_with_it_and_options_still_count(monkeypatch: pytest.Monk
         ([[1.0, 3.0]] * 5, 1.0, 0.0, 1.2),
         ([[1.5, 3.92]] * 3, 1.21, 0.29, 1.32),
         ([[2.0, 3.5]], 0.8, 1.2, 1.2),
-        ([[0.7, 2.1], [1.0, 3.0], [1.4, 4.2]], 1.0, 0.0, 2**0.5),
-        ([[2.5, 8.5]], 3.0, 0.0, 2**0.5),
+        ([[0.7, 2.1], [1.0, 3.0], [1.4, 4.2]], 1.0, 0.0, 1.41),
+        ([[2.5, 8.5]], 3.0, 0.0, 1.41),
     ],
 )
 def test_the_load_slows_all_of_the_machine_and_gives_an_interval_of_a_factor_of_two_at_most(
