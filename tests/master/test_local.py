@@ -518,7 +518,8 @@ def test_workers_keep_the_memory_of_their_results_for_the_next_ones() -> None:
         for _ in range(15):
             held.gram_product(np.ones((length, 8)))
             faults.append(page_faults(process))
-        assert faults[-1] - faults[4] < length * 64 // resource.getpagesize()
+        # ten rounds with a result each, of which a few may lie in memory of the master that is new to the worker
+        assert faults[-1] - faults[4] < 5 * length * 64 // resource.getpagesize()
 
 
 def page_faults(process: int) -> int:
