@@ -327,7 +327,7 @@ class WorkerStarter:
         memory: str,
     ) -> None:
         self._client, self._slots, self._allowed = client, slots, allowed
-        self._scheduler = str(client.scheduler_info(n_workers=0)["address"])
+        self._scheduler = str(scheduler_identity(client)["address"])
         self.name = f"coded-als-{secrets.token_hex(8)}"
         self._plugin = CodedWorkers(endpoint, credentials, self.name, memory)
         # held while workers are started, and by callers that need them to stay where they are
@@ -402,9 +402,18 @@ class WorkerStarter:
         self._allowed.update({key: number for number, key in keys.items()})
 
 
+def scheduler_identity(client: Client) -> dict[str, Any]:
+    """The scheduler's account of itself and its workers, just now.
+
+    `Client.scheduler_info` gives the one that the client keeps, which it renews by itself, without workers, at any moment.
+    """
+    found: dict[str, Any] = client.sync(client.scheduler.identity)
+    return found
+
+
 def dask_workers(client: Client) -> dict[str, DaskWorker]:
     """The workers that a Dask cluster has just now, by address."""
-    workers = client.scheduler_info(n_workers=-1)["workers"]
+    workers = scheduler_identity(client)["workers"]
     return {
         address: DaskWorker(str(worker["name"]), address, int(worker["nthreads"]))
         for address, worker in workers.items()
@@ -428,7 +437,7 @@ def _open_link(
     An encrypted worker is admitted by its key; keys are added as workers are started.
     """
     host, port = _advertised(advertise)
-    own = host or own_address_towards(client.scheduler_info(n_workers=0)["address"])
+    own = host or own_address_towards(scheduler_identity(client)["address"])
     bind = f"tcp://{'*' if host else own}:{port}"
     if host is None and is_on_this_machine(bind):
         bind = private_address(resources)

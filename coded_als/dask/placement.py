@@ -21,7 +21,14 @@ from coded_als.arrays import Array
 from coded_als.cluster.scope import Part
 from coded_als.codes.product import deal
 from coded_als.dask.blocks import ARRAYS, BlockFacts, Cut, Numbering, PartEntries, entries_of, write_block
-from coded_als.dask.cluster import LEAVE_WITHIN_S, RETURN_WITHIN_S, DaskCluster, dask_workers, started
+from coded_als.dask.cluster import (
+    LEAVE_WITHIN_S,
+    RETURN_WITHIN_S,
+    DaskCluster,
+    dask_workers,
+    scheduler_identity,
+    started,
+)
 from coded_als.dask.part_files import Piece
 from coded_als.dask.plugin import parts_folder
 from coded_als.data.ratings import Repeated
@@ -76,7 +83,7 @@ def block_gram(folder: str, first: int, length: int, unit: float) -> Array:
 
 def memory_for_gram(client: Client) -> float | None:
     """Bytes that D may take on each Dask worker; None where none of them is limited."""
-    limits = [worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+    limits = [worker["memory_limit"] for worker in scheduler_identity(client)["workers"].values()]
     return min((limit / HELD_AT_ONCE for limit in limits if limit), default=None)
 
 

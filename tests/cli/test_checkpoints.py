@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,15 @@ def iteration(kept: Path) -> int:
     return -1
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Processes that are started can be interrupted, even where these tests run in the background of a script."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("whom", ["the master alone", "the whole group, as a terminal does"])
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, whom: str) -> None:
     kept = tmp_path / "kept"

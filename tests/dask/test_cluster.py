@@ -17,6 +17,9 @@ import zmq
 
 pytest.importorskip("distributed")
 
+from dask import config
+from distributed import Client
+
 from coded_als import CodedALS
 from coded_als.dask import DaskCluster
 from coded_als.dask import cluster as asking
@@ -63,6 +66,14 @@ def test_the_dask_cluster_is_as_it_was_when_ours_is_closed(dask_client: Any) -> 
 def test_one_worker_for_each_thread_by_default(dask_client: Any) -> None:
     with DaskCluster(dask_client) as cluster:
         assert cluster.size == 2
+
+
+def test_workers_are_seen_while_the_client_renews_what_it_knows(dask_client: Any) -> None:
+    with (
+        config.set({"distributed.client.scheduler-info-interval": "1ms"}),
+        Client(dask_client.scheduler.address) as client,
+    ):
+        assert {len(asking.dask_workers(client)) for _ in range(300)} == {2}
 
 
 @needs_shared_memory
