@@ -407,6 +407,7 @@ def scheduler_identity(client: Client) -> dict[str, Any]:
 
     `Client.scheduler_info` gives the one that the client keeps, which it renews by itself, without workers, at any moment.
     """
+    assert client.scheduler is not None  # the client is running
     found: dict[str, Any] = client.sync(client.scheduler.identity)
     return found
 
