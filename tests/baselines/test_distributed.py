@@ -45,8 +45,15 @@ def test_policies_that_skip_nobody_give_the_model_of_one_machine(kind, policy, m
     assert len(remote.recommend(0).ids) > 0
 
 
-@pytest.mark.parametrize("make", [InlineCluster, SimulatedCluster, LocalCluster])
-@pytest.mark.parametrize("kind", ["ridge", "implicit", "hu"])
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        *itertools.product(["ridge", "implicit", "hu"], [InlineCluster, SimulatedCluster]),
+        ("implicit", LocalCluster),
+        pytest.param("ridge", LocalCluster, marks=pytest.mark.slow),
+        pytest.param("hu", LocalCluster, marks=pytest.mark.slow),
+    ],
+)
 def test_copies_in_pieces_give_the_same_model_whoever_is_slow(kind, make, matrix, monkeypatch):
     """To the last bit: pieces are put together in their own order."""
     monkeypatch.setattr(distributed, "pieces_of_sum", lambda *_: 3)
