@@ -36,6 +36,7 @@ from coded_als.planner.schemes import (
     gram_bytes,
     gram_on_workers_s,
     holds_gram,
+    whole_operations,
     whole_pays,
 )
 
@@ -146,13 +147,12 @@ class Spread:
     ) -> DistributedData:
         """Store the data on the workers, in arrays of a type."""
         if self.precomputation == "none" and not problem.is_sparse:
-            whole = WholeMatrix(log, problem.matrix, dtype)
-            return whole if dtype == FLOAT64 else FinishedHere(whole.gram_product, problem.image)
+            return WholeMatrix(log, problem, dtype)
         if self.precomputation == "none":
             copies, pieces = copies_of(self.code), self.code.pieces
             held = SparseRows.given_out(problem.matrix, log, copies, pieces=pieces, dtype=dtype)
             rows = CentredRows(held, problem.directions) if isinstance(problem, CentredProblem) else held
-            return rows if dtype == FLOAT64 else FinishedHere(rows.gram_product, problem.image)
+            return rows if dtype == FLOAT64 else CoarseRows(rows.gram_product, problem.image)
         if self.precomputation == "local":
             return FormedGram(log, self.code, tolerance, local_gram(problem), problem.image, dtype)
         coded = CodedGram(problem, log, self.code, min(tolerance, self.code.tolerance))
@@ -160,8 +160,8 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class FinishedHere:
-    """Products with rows on the workers in float32; nothing follows the last one to mend it, so the data make it."""
+class CoarseRows:
+    """Products with sparse rows on the workers in float32; nothing follows the last one to mend it, so the data make it."""
 
     gram_product: Callable[[Array], Array]
     product: Callable[[Array], Array]
@@ -172,28 +172,26 @@ class WholeMatrix:
 
     recovery_threshold = 1
 
-    def __init__(self, log: RoundLog, matrix: Array, dtype: np.dtype[Any]) -> None:
-        self._log, self._matrix, self._dtype = log, matrix, dtype
-        log.cluster.store(WHOLE, [matrix.astype(dtype, copy=False)])
+    def __init__(self, log: RoundLog, problem: Problem, dtype: np.dtype[Any]) -> None:
+        self._log, self._shape, self._dtype = log, problem.matrix.shape, dtype
+        self.product = problem.image  # at the master, which has A
+        log.cluster.store(WHOLE, [problem.matrix.astype(dtype, copy=False)])
 
     def gram_product(self, right: Array) -> Array:
         """A^T (A X) in one round, (l, b)."""
         right = np.ascontiguousarray(right, dtype=self._dtype)
+        (rows, length), columns = self._shape, right.shape[1]
         round = Round(
             kernel="gram_product",
             operands=(WHOLE,),
             payloads=[(right,)],
             response_shapes=(right.shape,),
-            operations=2.0 * self._matrix.size * right.shape[1] * self._dtype.itemsize / FLOAT_BYTES,
+            operations=whole_operations(rows, length, columns) * self._dtype.itemsize / FLOAT_BYTES,
             label="E = A^T (A X)",
             dtype=self._dtype,
         )
         responses = self._log.run(round, first_copies(1, 1), self)
         return responses.first()[0].astype(FLOAT64, copy=False)
-
-    def product(self, right: Array) -> Array:
-        """A H, (rows, d), at the master, which has A."""
-        return np.asarray(self._matrix @ right)
 
     def error_estimate(self, workers: Sequence[int]) -> float:
         """Rounding only, as the worker has all of A."""
@@ -257,7 +255,7 @@ def choose_spread(
     D of a sparse A is formed if a code of D is requested, or if that takes less time; D of a dense A is formed unless one
     worker is sooner done without it.
     """
-    may_stay_whole = extent.whole_on(workers) and isinstance(asked, (ChosenCode, Uncoded))
+    may_stay_whole = extent.whole_on(workers, memory_per_worker) and isinstance(asked, (ChosenCode, Uncoded))
     if may_stay_whole and (where == "none" or (where == "auto" and whole_pays(extent, columns, machine))):
         return Spread(Uncoded(), "none", _reason(asked))
     if where == "none" or (isinstance(asked, ChosenCode) and asked.rows):
@@ -296,7 +294,7 @@ def _rows_spread(extent: Extent, workers: int, asked: CodeSpec | ChosenCode, mem
     if extent.entries is None:
         raise UsageError(
             "precomputation 'none' multiplies with the sparse rows of R; got a dense R. "
-            "Pass a scipy sparse matrix, use precomputation='auto', or fit a float64 matrix on one worker."
+            "Pass a scipy sparse matrix, use precomputation='auto', or fit a float64 matrix on one worker with memory for it."
         )
     if not isinstance(asked, ChosenCode):
         return Spread(rows_code(asked, workers), "none")

@@ -54,7 +54,7 @@ def resolved(problem: Problem, vectors: Array, rank: int, spare: float) -> Resol
             continue
         directions = search_directions(basis, [])
         if directions.shape[1] > 0 and not _is_known(basis, last, floor):
-            basis = stepped(basis, directions, _multiplied(problem, directions))
+            basis = stepped(basis, directions, problem.gram_product(directions))
             continue
         missed = _missed(problem, basis, last) if last - first > 1 else None
         whole = missed is None
@@ -125,14 +125,10 @@ def _is_known(basis: RitzBasis, last: int, floor: float) -> bool:
     return bool(fine and norms[last] <= max(SETTLED * distance, floor))
 
 
-def _multiplied(problem: Problem, columns: Array) -> Array:
-    return problem.adjoint(problem.image(columns))
-
-
 def _started(problem: Problem, vectors: Array) -> RitzBasis:
     """Ritz vectors of a block that has a few columns more than was given."""
     block = _with_others(vectors, min(WIDENED, problem.length - vectors.shape[1]))
-    return rayleigh_ritz([block], [_multiplied(problem, block)], keep=block.shape[1])
+    return rayleigh_ritz([block], [problem.gram_product(block)], keep=block.shape[1])
 
 
 def _widened(problem: Problem, basis: RitzBasis, others: Array | None = None) -> RitzBasis:
@@ -142,7 +138,7 @@ def _widened(problem: Problem, basis: RitzBasis, others: Array | None = None) ->
         block = _with_others(basis.vectors, min(WIDENED, problem.length - width))
     else:
         block = np.hstack([basis.vectors, orthonormal_complement(others, [basis.vectors])])
-    images = np.hstack([basis.images, _multiplied(problem, block[:, width:])])
+    images = np.hstack([basis.images, problem.gram_product(block[:, width:])])
     return rayleigh_ritz([block], [images], keep=block.shape[1])
 
 

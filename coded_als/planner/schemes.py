@@ -109,9 +109,10 @@ class Extent:
         """Number of entries of a sparse A."""
         return None if self.lengths is None else int(self.lengths.sum())
 
-    def whole_on(self, workers: int) -> bool:
-        """Whether so many workers may hold a dense A as it is: one, as products with A itself have no code."""
-        return workers == 1 and self.lengths is None and not (self.held or self.narrow)
+    def whole_on(self, workers: int, memory_bytes: float) -> bool:
+        """Whether so many workers may hold a dense A as it is: one with the memory, as products with A itself have no code."""
+        fits = FLOAT_BYTES * self.rows * self.length <= memory_bytes
+        return workers == 1 and self.lengths is None and fits and not (self.held or self.narrow)
 
 
 def holds_gram(length: int) -> bool:
@@ -141,6 +142,11 @@ def rows_operations(passes: int, entries: float, columns: int) -> float:
     return float(passes * entries * columns * SPARSE_SLOWDOWN)
 
 
+def whole_operations(rows: int, length: int, columns: int) -> float:
+    """Multiplications of the products of a dense A, (rows, l), and of A^T with a block."""
+    return 2.0 * rows * length * columns
+
+
 def forming_pays(extent: Extent, workers: int, copies: int, share: float, columns: int, machine: Machine) -> bool:
     """Whether a fit is quicker with D = A^T A formed than with sparse products, counted in seconds of one core each.
 
@@ -163,11 +169,10 @@ def forming_pays(extent: Extent, workers: int, copies: int, share: float, column
 def whole_pays(extent: Extent, columns: int, machine: Machine) -> bool:
     """Whether a fit on one worker is quicker with products of a dense A and of A^T than with D = A^T A formed."""
     rows, length = extent.rows, extent.length
-    formed_s = gram_at_master_s(rows, length, machine) + machine.giving_s(1, gram_bytes(length))
-    whole_s = machine.giving_s(1, FLOAT_BYTES * rows * length)
-    return whole_s + PRODUCTS * machine.computing_s(2.0 * rows * length * columns) < formed_s + PRODUCTS * (
-        machine.computing_s(length**2 * columns)
-    )
+    product_s = machine.computing_s(length**2 * columns)
+    formed_s = gram_at_master_s(rows, length, machine) + machine.giving_s(1, gram_bytes(length)) + PRODUCTS * product_s
+    given_s = machine.giving_s(1, FLOAT_BYTES * rows * length)
+    return given_s + PRODUCTS * machine.computing_s(whole_operations(rows, length, columns)) < formed_s
 
 
 # Columns of a probe.
@@ -346,7 +351,7 @@ class Scheme:
     def _rows_round(self, size: Size) -> tuple[RoundCost, StoppingRule]:
         exchanged = FLOAT_BYTES * size.length * self.block_columns(size)
         if size.entries is None:
-            operations = 2.0 * size.rows * size.columns * self.block_columns(size)
+            operations = whole_operations(size.rows, size.columns, self.block_columns(size))
         else:
             operations = rows_operations(2, size.entries / self._blocks, self.block_columns(size))
         return RoundCost(operations, exchanged, exchanged), first_copies(self.workers, self._blocks)

@@ -178,6 +178,9 @@ def test_a_large_dense_matrix_stays_as_it_is_on_one_worker_where_that_is_sooner(
     # the Gram matrix is small, or several workers share it, or what is held would have to be copied, or a code is asked for
     assert where(100_000, 50) == where(6000, 4000, narrow=True) == "local"
     assert where(6000, 4000, workers=4) != "none"
+    # 192 MB for the matrix, 128 MB for its Gram matrix
+    assert where(6000, 4000, memory_per_worker=192e6) == "none"
+    assert where(6000, 4000, memory_per_worker=191e6) == "local"
     assert where(6000, 4000, code="entangled:h=1") == where(6000, 4000, protocol="paper", solver="als") == "local"
 
 

@@ -39,8 +39,8 @@ ALGORITHM = (
     Mutant(
         "a dense matrix of another type is copied to be held",
         "coded_als/planner/schemes.py",
-        "return workers == 1 and self.lengths is None and not (self.held or self.narrow)",
-        "return workers == 1 and self.lengths is None and not self.held",
+        "return workers == 1 and self.lengths is None and fits and not (self.held or self.narrow)",
+        "return workers == 1 and self.lengths is None and fits and not self.held",
         ("tests/als/test_spread.py::test_a_dense_matrix_of_another_type_is_not_copied_to_be_held",),
     ),
     Mutant(
