@@ -25,8 +25,8 @@ CAPACITY = 12
 # Rows of a product that is subtracted: with usual widths they are in the second cache.
 PANEL_ROWS = 4096
 # NumPy and SciPy bring a BLAS each, and threads of the one spin for a while where the other works: on two cores a small
-# step of SciPy between two of NumPy costs some ten times as long. So all steps are NumPy's, but for the leading pairs
-# of a matrix this large, which all its pairs take longer than.
+# step of SciPy between two of NumPy takes some ten times as long. So every step calls NumPy, with one exception: SciPy computes
+# the leading pairs of a relation with more columns than this, as NumPy would compute all of them, which takes longer still.
 ALL_PAIRS = 512
 # The defect from orthonormality that is left alone, and the one that is gone when the columns are made so once more.
 ORTHOGONAL, ALMOST = 128 * EPS, 1e-8

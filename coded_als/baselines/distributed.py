@@ -63,8 +63,9 @@ class WaitForAll:
 class FirstCopy:
     """Every shard on ``copies`` workers; the first response wins. ``copies`` must divide the number of workers.
 
-    Where shards take long each is cut in as many pieces, which its workers go through in rotated order: the first
-    response to each piece wins, so that the work of stragglers counts. Checked responses (``verify``) stay whole.
+    Long shards are cut into as many pieces as there are copies. Each worker of a shard begins at another piece, and the
+    first response to each piece counts, so that the master uses the pieces that a straggler has finished. With ``verify``
+    shards stay whole.
 
     Examples
     --------

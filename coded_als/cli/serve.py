@@ -30,7 +30,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_BYTES, MOST_ITEMS, MOST_USERS = 2**20, 1000, 100
 # Characters of a reason, which may name a part of the request.
 MOST_REASON = 300
-# A client that neither asks nor takes anything is let go, and one whose request takes longer, however often it sends a byte.
+# The server closes a connection that has been idle for so long, and one whose request is not complete after so long.
 IDLE_S, REQUEST_S = 30.0, 60.0
 ROUTES = {"/health": "GET", "/metrics": "GET", "/recommend": "GET POST", "/similar": "GET"}
 
@@ -47,7 +47,7 @@ class ModelServer(ThreadingHTTPServer):
     """One model, read once; a request names users and items and never a file."""
 
     daemon_threads = True
-    # connections that wait to be accepted; of more the system lets each wait a second
+    # connections that wait to be accepted; a client beyond these waits a second and tries again
     request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], model: FactorModel) -> None:

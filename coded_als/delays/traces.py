@@ -33,8 +33,8 @@ def read_trace(path: Path) -> Array:
     A row with ``censored`` 1 was dropped before it finished, so its seconds are a lower bound; 0 where it was never sent.
     Its delay is one of the finished times above that bound, drawn from the Kaplan-Meier estimate of the worker's own
     delays, or of all workers' where its own are few: without this, a replay would take every straggler to be as fast as
-    the round that overtook it. It is kept as it is where none is above. A task that was never sent is taken to be as late
-    as another of its worker. Draws are the same for the same file.
+    the round that overtook it. It is kept as it is where none is above. A task that was never sent gets the
+    delay of another task of the same worker, drawn at random. Draws are the same for the same file.
 
     With the columns ``start`` and ``slowness`` a task began its work after so many seconds and was so many times as slow
     as usual; the seconds given back are then those of the start, and a censored task that was drawn has both from the task

@@ -38,8 +38,9 @@ GIVEN, GIVINGS = 1_000_000, 3
 # Fits of two sizes, on no more workers than this, that show how much longer than planned a fit takes under the load of the
 # moment, and for how long workers that have just started are slow.
 REFERENCES, REFERENCE_FITS, MOST_STARTED = (Size(600, 400, 10), Size(2000, 1200, 20)), 5, 16
-# A plan may be off by the least factor on a machine at rest. A load may go or grow before a fit ends: its root counts too, and so
-# many standard deviations of the reference fits. A range of more than a factor of two would say nothing, so it ends there.
+# On a machine at rest a plan may be off by the least factor. A load may change before a fit ends, so the factor grows with the
+# root of the load, and with so many standard deviations of the reference fits. It has a limit: both ends lie at most a factor
+# of two apart, as a wider interval would say nothing.
 LEAST_OFF, DEVIATIONS, MOST_OFF = 1.2, 1.5, 1.41
 # The measured machine is at rest, or nearly: fits that seem quicker are noise.
 LEAST_LOAD = 0.8

@@ -101,7 +101,7 @@ class Extent:
     held: bool = False  # whether the workers hold its rows already, in blocks, and the master none of them
     memory_bytes: float | None = None  # the most that D may take; the memory of this machine unless given
     centred: bool = False  # whether D is that of A less its means, which fill a sparse A in
-    # whether a dense A is held in fewer bytes than float64 has: it is widened some rows at a time, and never sent as it is
+    # whether a dense A has another type than float64: the master then widens some rows at a time, and makes no copy of the whole
     narrow: bool = False
 
     @property
@@ -177,8 +177,8 @@ def whole_pays(extent: Extent, columns: int, machine: Machine) -> bool:
 
 # Columns of a probe.
 PROBE_COLUMNS = 4
-# A product reads its dense operand once, which takes as long as this many columns of it (measured on operands that no cache
-# holds: 13 with one thread, 25 to 30 with two).
+# To read a dense operand from memory takes a product as long as to multiply it by this many columns (measured on operands
+# that no cache holds: 13 columns with one thread, 25 to 30 with two).
 READING = 20
 # Adding a response up, in multiplications for each of its numbers.
 ADDING = 10.0
@@ -260,7 +260,7 @@ class Scheme:
         return float(SOLVERS[self.solver].probe * per_step)
 
     def reading_operations(self, size: Size) -> float:
-        """Multiplications that a worker's reading of a dense operand is worth in an iteration, which no width changes."""
+        """The time in which a worker reads its dense operand in an iteration, in multiplications, for any width of the block."""
         if self.rows:
             return 0.0 if size.entries is not None else READING * size.rows * size.columns
         return READING * self.family.share(self.workers) * size.length**2
