@@ -1,8 +1,10 @@
 """Rounds in pieces on worker processes, beside the virtual clock and beside whole shares at two thresholds.
 
 Slowness is injected as sleep: each worker's panels take so many times as long as its processor needs, so that twelve
-workers together work for a third of one core, and a share takes some 400 ms. The virtual clock is told the link of this
-machine as `plan --calibrate` measures it, and the speed of undisturbed workers that compute in pieces. Whole shares stand
+workers together work for a third of one core. A piece is as high as in a product that takes as long without: one of a few
+rows takes longer for each, which slowness would multiply. The virtual clock is told the link of this
+machine as `plan --calibrate` measures it, and the speed of these very workers without the slowness injected: a shared
+machine drifts by a tenth within minutes. For the same reason the three ways take turns, round by round. Whole shares stand
 beside it at the same threshold, 6 of 12, and at that of ``systematic`` alone, 9 of 12.
 
     python -m benchmarks.pieces_real [--rounds 5]
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -19,22 +22,26 @@ import numpy as np
 from coded_als.arrays import Array
 from coded_als.cluster import Cluster, Round, WellConditioned
 from coded_als.cluster.foresight import Foresight
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.recording import EventLog
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.codes import Systematic, SystematicCode
 from coded_als.codes.pieces import CodeInPieces, PieceLayout
+from coded_als.delays import DelayStream
 from coded_als.experiments.calibration import calibrated
 from coded_als.master import LocalCluster
 
-WORKERS, P, DEFAULT_P = 12, 6, 9
-# of D, and the columns of the block that it is multiplied with: a share is some 10 ms of work, and takes 40 times as long
-LENGTH, COLUMNS, FACTOR = 3600, 60, 40
+WORKERS, P, DEFAULT_P, SEED = 12, 6, 9, 3
+# of D, and the columns of the block that it is multiplied with: a share is some 40 ms of work, and takes 40 times as long
+LENGTH, COLUMNS, FACTOR = 12000, 20, 40
 SLOWED = f"slowdown-always:n={WORKERS},factor={FACTOR}"
 CLUSTERS = {
     "none": SLOWED,
     "exp": f"{SLOWED}+exp:mean=80ms",
     "lognormal speeds .5": f"{SLOWED}+slowdown-lognormal:sigma=0.5",
+    "half at half speed": f"{SLOWED}+slowdown-always:n=6,factor=2",
+    "one at 1/3": f"{SLOWED}+slowdown-always:n=1,factor=3",
     "15 % at 1/5": f"{SLOWED}+slowdown:p=0.15,factor=5",
     "markov, 1/5": f"{SLOWED}+slowdown-markov:factor=5,enter=0.05,leave=0.2",
 }
@@ -50,66 +57,88 @@ def product_of(p: int, gram: Array, right: Array) -> tuple[SystematicCode, Round
     )
 
 
-def seconds(cluster: Cluster, p: int, gram: Array, right: Array, rounds: int, *, pieces: bool) -> list[float]:
-    """Seconds of each of some rounds on one cluster."""
-    code, task = product_of(p, gram, right)
-    cluster.store(f"D{p}", list(code.encode_left(gram)))
-    rule, layout = WellConditioned(code, Systematic(p).tolerance), PieceLayout(WORKERS, WORKERS)
-    foresight, found = Foresight(), []
-    for _ in range(rounds):
-        if pieces:
-            until = foresight.foreseen(EveryPiece(rule, layout), task.operations)
-            responses = cluster.run(task, until)
-            foresight.learn(responses, until, task.operations)
-            product = CodeInPieces(code, until.layout).decode(responses.first(), responses.done, (LENGTH, COLUMNS))
+class Rounds:
+    """Rounds of E = D X on one cluster at a threshold, in pieces or with whole shares."""
+
+    def __init__(self, cluster: Cluster, p: int, gram: Array, right: Array, *, pieces: bool) -> None:
+        self.log, self.seconds = EventLog(), list[float]()
+        self._cluster, self._gram, self._right, self._pieces = cluster, gram, right, pieces
+        self._code, self._round = product_of(p, gram, right)
+        self._foresight = Foresight()
+        cluster.observers.append(self.log)
+        cluster.store(f"D{p}", list(self._code.encode_left(gram)))
+
+    def run(self) -> None:
+        """One round more."""
+        rule = WellConditioned(self._code, Systematic(self._code.p).tolerance)
+        if self._pieces:
+            work = self._round.operations
+            until = self._foresight.foreseen(EveryPiece(rule, PieceLayout(WORKERS, WORKERS)), work)
+            responses = self._cluster.run(self._round, until)
+            self._foresight.learn(responses, until, work)
+            code = CodeInPieces(self._code, until.layout)
+            product = code.decode(responses.first(), responses.done, self._right.shape)
         else:
-            responses = cluster.run(task, rule)
-            product = code.decode(responses.first(), (LENGTH, COLUMNS))
-        assert np.allclose(product, gram @ right)
-        found.append(responses.elapsed_s)
-    return found
+            responses = self._cluster.run(self._round, rule)
+            product = self._code.decode(responses.first(), self._right.shape)
+        assert np.allclose(product, self._gram @ self._right)
+        self.seconds.append(responses.elapsed_s)
+
+    @property
+    def median_s(self) -> float:
+        return statistics.median(self.seconds)
+
+    def undisturbed_speed(self, delays: str, seed: int) -> float:
+        """Multiplications a second of these workers, without the slowness injected."""
+        stream = DelayStream(delays, WORKERS, seed)
+        slowness = [stream.disturb(self._round.operations).slowness for _ in self.seconds]
+        share_s = [
+            event.computed_s * WORKERS / event.pieces / slowness[event.round_index][event.worker]
+            for event in self.log.events
+            if event.pieces
+        ]
+        return self._round.operations / statistics.median(share_s)
 
 
-def measured_speed(gram: Array, right: Array) -> float:
-    """Multiplications a second of a worker that computes in pieces, slowed down as all of them are and by nothing else."""
-    log = EventLog()
-    with LocalCluster(WORKERS, SLOWED) as cluster:
-        cluster.observers.append(log)
-        seconds(cluster, P, gram, right, 5, pieces=True)
-    done = [event for event in log.events if event.pieces]
-    share_s = statistics.median(event.computed_s * WORKERS / event.pieces for event in done if event.pieces)
-    return product_of(P, gram, right)[1].operations / share_s * FACTOR
-
-
-def median_s(cluster: Cluster, p: int, rounds: int, *, pieces: bool) -> float:
-    """Median seconds of a round on a cluster, which is closed."""
-    rng = np.random.default_rng(0)
-    gram, right = rng.standard_normal((LENGTH, LENGTH)), rng.standard_normal((LENGTH, COLUMNS))
-    with cluster:
-        return statistics.median(seconds(cluster, p, gram, right, rounds, pieces=pieces))
+def case(name: str, delays: str, link: Machine, gram: Array, right: Array, rounds: int) -> None:
+    """Print the medians of one cluster."""
+    with ExitStack() as opened:
+        clusters = [opened.enter_context(LocalCluster(WORKERS, delays, seed=SEED)) for _ in range(3)]
+        real, *whole = (
+            Rounds(cluster, p, gram, right, pieces=index == 0)
+            for index, (cluster, p) in enumerate(zip(clusters, (P, P, DEFAULT_P), strict=True))
+        )
+        for _ in range(rounds):
+            for way in (real, *whole):
+                way.run()
+    machine = replace(link, multiplications_per_second=real.undisturbed_speed(delays, SEED))
+    with SimulatedCluster(WORKERS, delays, SEED, machine) as cluster:
+        virtual = Rounds(cluster, P, gram, right, pieces=True)
+        for _ in range(rounds):
+            virtual.run()
+    share_s = FACTOR * product_of(P, gram, right)[1].operations / machine.multiplications_per_second
+    equal_p, default_p = (way.median_s for way in whole)
+    print(
+        f"{name:22}{share_s:7.3f}{real.median_s:8.3f}{virtual.median_s:9.3f}{real.median_s / virtual.median_s:7.3f}"
+        f"{equal_p:11.3f}{default_p:7.3f}{equal_p / real.median_s:9.2f}{default_p / real.median_s:6.2f}",
+        flush=True,
+    )
 
 
 def main() -> None:
     """Print medians of rounds, and the virtual clock's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    options = parser.parse_args()
     rng = np.random.default_rng(0)
     gram, right = rng.standard_normal((LENGTH, LENGTH)), rng.standard_normal((LENGTH, COLUMNS))
     link = replace(calibrated(COLUMNS), cores=None)
-    machine = replace(link, multiplications_per_second=measured_speed(gram, right))
-    share_s = FACTOR * product_of(P, gram, right)[1].operations / machine.multiplications_per_second
-    print(f"W={WORKERS}, p={P}; a share takes {share_s:.3f} s; {link}")
-    print(f"{'cluster':22}{'pieces':>8}{'virtual':>9}{'ratio':>7}{'whole p=6':>11}{'p=9':>7}{'times as fast':>15}")
-    for name, spec in CLUSTERS.items():
-        real = median_s(LocalCluster(WORKERS, spec, seed=3), P, rounds, pieces=True)
-        virtual = median_s(SimulatedCluster(WORKERS, spec, 3, machine), P, rounds, pieces=True)
-        whole = [median_s(LocalCluster(WORKERS, spec, seed=3), p, rounds, pieces=False) for p in (P, DEFAULT_P)]
-        print(
-            f"{name:22}{real:8.3f}{virtual:9.3f}{real / virtual:7.3f}{whole[0]:11.3f}{whole[1]:7.3f}"
-            f"{whole[0] / real:9.2f}{whole[1] / real:6.2f}",
-            flush=True,
-        )
+    print(f"W={WORKERS}, p={P}; {link}")
+    print(
+        f"{'cluster':22}{'share':>7}{'pieces':>8}{'virtual':>9}{'ratio':>7}{'whole p=6':>11}{'p=9':>7}{'times as fast':>15}"
+    )
+    for name, delays in CLUSTERS.items():
+        case(name, delays, link, gram, right, options.rounds)
 
 
 if __name__ == "__main__":
