@@ -203,13 +203,32 @@ def singular_triplets(vectors: Array, images: Array) -> tuple[Array, Array, Arra
     panels = np.array_split(images, max(1, len(images) // max(PANEL_ROWS, images.shape[1])))
     triangles = []
     for panel in panels:
-        panel[:], triangle = np.linalg.qr(panel)
+        panel[:], triangle = _orthogonal_triangular(panel)
         triangles.append(triangle)
     rotations, triangle = np.linalg.qr(np.vstack(triangles))
     left, values, right = np.linalg.svd(triangle)
     for panel, rotation in zip(panels, np.split(rotations, len(panels)), strict=True):
         panel[:] = panel @ (rotation @ left)
     return images, values, vectors @ right.T
+
+
+def _orthogonal_triangular(columns: Array) -> tuple[Array, Array]:
+    """Q, (l, k), and R, (k, k), of columns, (l, k), both to the rounding of each column's own length.
+
+    By Cholesky QR, twice, where the columns have the digits for it once all have one length, as images of Ritz vectors have:
+    they are nearly orthogonal. It takes a quarter of the time of Householder's reflections.
+    """
+    sizes = np.linalg.norm(columns, axis=0)
+    scaled = columns / np.maximum(sizes, np.finfo(np.float64).tiny)
+    squares = np.linalg.eigvalsh(scaled.T @ scaled)
+    if not (squares.size and squares[0] > GRAM_FLOOR * squares[-1]):
+        found = np.linalg.qr(columns)
+        return found.Q, found.R
+    triangle = np.diag(sizes)
+    for _ in range(2):
+        root = np.linalg.cholesky(scaled.T @ scaled)
+        scaled, triangle = (np.linalg.inv(root) @ scaled.T).T, root.T @ triangle
+    return scaled, triangle
 
 
 @dataclass(frozen=True)

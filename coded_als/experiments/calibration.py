@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,9 +35,10 @@ REPEATS = 15
 # Numbers of an array that a worker is given to keep, and how often.
 GIVEN, GIVINGS = 1_000_000, 3
 
-# Fits of two sizes, on no more workers than this, that show how much longer than planned a fit takes under the load of the
-# moment, and for how long workers that have just started are slow.
-REFERENCES, REFERENCE_FITS, MOST_STARTED = (Size(600, 400, 10), Size(2000, 1200, 20)), 5, 16
+# Fits of two sizes, on no more workers than this, in turns with a code and without, that show how much longer than planned a fit takes under the load of the
+# moment, and for how long workers that have just started are slow. A load makes some workers late in turns, which takes a
+# fit that waits for all of them longer than one that waits for half.
+REFERENCES, REFERENCE_TURNS, MOST_STARTED = (Size(600, 400, 10), Size(2500, 1600, 40)), 3, 16
 # On a machine at rest a plan may be off by the least factor. A load may change before a fit ends, so the factor grows with the
 # root of the load, and with so many standard deviations of the reference fits. It has a limit: both ends lie at most a factor
 # of two apart, as a wider interval would say nothing.
@@ -59,12 +60,12 @@ class Calibration:
     first_s: float  # seconds that new workers take longer than others, once
 
     @classmethod
-    def of(cls, at_rest: Machine, planned_s: Sequence[float], taken_s: Array, start_s: float) -> Calibration:
+    def of(cls, at_rest: Machine, planned_s: Array, taken_s: Array, start_s: float) -> Calibration:
         """From the times of reference fits of two sizes, (fits, 2), and those that a plan for the machine at rest expects."""
-        small_s, large_s = (float(seconds) for seconds in np.median(taken_s, axis=0))
-        load = max(LEAST_LOAD, (large_s - small_s) / (planned_s[1] - planned_s[0]))
-        first_s = max(0.0, small_s - load * planned_s[0])
-        ratios = taken_s / (first_s + load * np.array(planned_s))
+        (planned_small_s, planned_large_s), (small_s, large_s) = planned_s.T, taken_s.T
+        load = max(LEAST_LOAD, float(np.median((large_s - small_s) / (planned_large_s - planned_small_s))))
+        first_s = max(0.0, float(np.median(small_s - load * planned_small_s)))
+        ratios = taken_s / (first_s + load * planned_s)
         spread = math.exp(DEVIATIONS * 1.4826 * float(np.median(np.abs(np.log(ratios)))))
         off = min(MOST_OFF, max(LEAST_OFF * math.sqrt(max(1.0, load)), spread))
         machine, quick, slow = (_slowed(at_rest, factor) for factor in (load, load / off, load * off))
@@ -85,10 +86,16 @@ class Calibration:
 def under_load(columns: int = COLUMNS, workers: int = CALIBRATED_WORKERS) -> Calibration:
     """Measure this machine as `calibrated` does, and by whole fits how much the load of the moment slows it."""
     machine, started = calibrated(columns), min(workers, MOST_STARTED)
-    scheme = Scheme(f"systematic:p={math.ceil(started / 2)}", started, solver=default_solver())
-    fits = np.array([[_reference_fit(scheme, size) for size in REFERENCES] for _ in range(REFERENCE_FITS)])
-    planned_s = [_planned(scheme, Workload(size, "none", machine)).mean_s for size in REFERENCES]
-    return Calibration.of(machine, planned_s, fits[:, :, 1], float(np.median(fits[:, :, 0])) * workers / started)
+    codes = ("uncoded", f"systematic:p={math.ceil(started / 2)}")
+    kinds = [Scheme(code, started, solver=default_solver()) for code in codes]
+    planned_s = [[_planned(kind, Workload(size, "none", machine)).mean_s for size in REFERENCES] for kind in kinds]
+    fits = np.array([[_reference_fit(kind, size) for size in REFERENCES] for kind in kinds * REFERENCE_TURNS])
+    return Calibration.of(
+        machine,
+        np.tile(planned_s, (REFERENCE_TURNS, 1)),
+        fits[:, :, 1],
+        float(np.median(fits[:, :, 0])) * workers / started,
+    )
 
 
 def _planned(scheme: Scheme, workload: Workload) -> Candidate:

@@ -66,3 +66,19 @@ def test_triplets_by_panels_are_those_of_the_whole(
         np.testing.assert_allclose(left * sizes @ (right.T @ vectors), images, atol=1e-14)
     assert np.shares_memory(left, ours)
     np.testing.assert_array_equal(frozen, images)
+
+
+@pytest.mark.parametrize("apart", [0.0, 1e-12, 1e-9, 1e-6, 1e-3, 1.0])
+@pytest.mark.parametrize("scale", [1e-140, 1.0, 1e140])
+def test_triplets_of_images_that_are_nearly_dependent_are_as_exact(apart: float, scale: float) -> None:
+    """They are no images of Ritz vectors, and a Gram matrix has lost their difference."""
+    generator = np.random.default_rng(5)
+    vectors = np.linalg.qr(generator.standard_normal((30, 4)))[0]
+    images = generator.standard_normal((200, 4)) * [1.0, 1.0, 1e-5, 1e-9]
+    images[:, 1] = images[:, 0] + apart * images[:, 1]
+    images *= scale
+    whole = np.linalg.svd(images, compute_uv=False)
+    left, sizes, right = singular_triplets(vectors, images.copy())
+    np.testing.assert_allclose(sizes, whole, rtol=0, atol=1e-15 * whole[0])
+    np.testing.assert_allclose(left.T @ left, np.eye(4), atol=1e-13)
+    np.testing.assert_allclose(left * sizes @ (right.T @ vectors), images, rtol=0, atol=1e-14 * whole[0])

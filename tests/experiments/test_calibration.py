@@ -76,7 +76,7 @@ def test_no_speed_is_beyond_that_of_memory(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_plan_is_made_with_it_and_options_still_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = Calibration.of(MEASURED, (1.0, 2.0), np.array([[2.0, 4.0]] * 5), start_s=0.5)
+    loaded = Calibration.of(MEASURED, np.array([[1.0, 2.0]]), np.array([[2.0, 4.0]] * 5), start_s=0.5)
     monkeypatch.setattr(calibration, "under_load", lambda columns, workers: loaded)
     arguments = [*ARGUMENTS, "--calibrate", "--bandwidth", "500MB/s", "--json"]
     result = CliRunner().invoke(plan.command, arguments, catch_exceptions=False)
@@ -105,7 +105,7 @@ def test_the_load_slows_all_of_the_machine_and_gives_an_interval_of_a_factor_of_
     taken_s: list[list[float]], load: float, first_s: float, off: float
 ) -> None:
     """Fits that take 1 and 3 s on a machine at rest."""
-    found = Calibration.of(MEASURED, (1.0, 3.0), np.array(taken_s), start_s=1.0)
+    found = Calibration.of(MEASURED, np.array([[1.0, 3.0]]), np.array(taken_s), start_s=1.0)
     assert (found.load, found.first_s, found.off) == (pytest.approx(load), pytest.approx(first_s), pytest.approx(off))
     for machine, factor in ((found.machine, load), (found.quick, load / off), (found.slow, load * off)):
         assert machine.computing_s(1e9) == pytest.approx(factor * MEASURED.computing_s(1e9))

@@ -234,6 +234,20 @@ ALGORITHM = (
         ("tests/als/test_krylov.py::test_no_repeated_value_makes_a_false_claim",),
     ),
     Mutant(
+        "columns are orthogonalised by their Gram matrix alone, whatever it has lost",
+        "coded_als/als/ritz.py",
+        "if not (squares.size and squares[0] > GRAM_FLOOR * squares[-1]):\n        found",
+        "if squares[0] <= 0:\n        found",
+        ("tests/als/test_ritz.py",),
+    ),
+    Mutant(
+        "columns are orthogonalised by their Gram matrix once",
+        "coded_als/als/ritz.py",
+        "    for _ in range(2):\n        root",
+        "    for _ in range(1):\n        root",
+        ("tests/als/test_ritz.py",),
+    ),
+    Mutant(
         "a basis is made orthogonal once, whatever it has lost",
         "coded_als/als/lanczos.py",
         "passes = 0 if grown <= ORTHOGONAL else 1 if grown <= ALMOST else 2",

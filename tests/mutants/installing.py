@@ -43,7 +43,7 @@ INSTALLING = (
     Mutant(
         "new workers are as quick as others in an interval",
         "coded_als/experiments/calibration.py",
-        "first_s = max(0.0, small_s - load * planned_s[0])",
+        "first_s = max(0.0, float(np.median(small_s - load * planned_small_s)))",
         "first_s = 0.0",
         ("tests/experiments/test_calibration.py",),
     ),
