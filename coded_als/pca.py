@@ -104,7 +104,7 @@ class _Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             except RankError as error:  # beyond the rank of the data the variances are zero
                 rank = min(error.rank, rank - 1)
         factors = np.zeros((matrix.shape[1], 0)) if self.model_ is None else self.model_.item_factors_
-        sizes = np.linalg.norm(factors, axis=0)
+        sizes: Array = np.asarray(np.linalg.norm(factors, axis=0), dtype=np.float64)
         directions: Array = factors / sizes
         lacking = self.rank - sizes.size
         if lacking:

@@ -240,8 +240,8 @@ def _leading(matrix: Array, count: int) -> tuple[Array, Array]:
     if size > ALL_PAIRS:
         # the method that finds some pairs may fail on many equal values
         with suppress(LinAlgError):
-            values, vectors = eigh(matrix, subset_by_index=(first, size - 1), check_finite=False)
-            return values[::-1], np.asfortranarray(vectors[:, ::-1])
+            some, theirs = eigh(matrix, subset_by_index=(first, size - 1), check_finite=False)
+            return some[::-1], np.asfortranarray(theirs[:, ::-1])
     values, vectors = np.linalg.eigh(matrix)
     return values[first:][::-1], np.asfortranarray(vectors[:, first:][:, ::-1])
 
