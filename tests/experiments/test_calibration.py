@@ -122,6 +122,8 @@ def test_the_load_slows_all_of_the_machine_and_gives_an_interval_of_a_factor_of_
 
 def test_a_load_is_found_in_whole_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "calibrated", lambda columns: MEASURED)
+    monkeypatch.setattr(calibration, "REFERENCES", (Size(60, 40, 5), Size(900, 600, 20)))
+    monkeypatch.setattr(calibration, "REFERENCE_TURNS", 1)
     found = calibration.under_load(25, workers=3)
     assert found.load > 0
     assert 0 < found.start_s < 60
