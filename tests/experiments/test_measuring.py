@@ -111,6 +111,14 @@ def test_a_worker_that_stops_is_named_and_costs_one_wait(tmp_path: Path) -> None
     assert {row[3] for row in rows if row[0] != "1"} == {"0"}
 
 
+@pytest.mark.parametrize("rate", [2e7, 1e9])
+def test_the_speed_of_a_link_is_found(rate: float) -> None:
+    with SimulatedCluster(1, "none", machine=Machine(bytes_per_second=rate)) as cluster:
+        found = measure(cluster, rounds=4)
+    assert found.workers[0].bytes_per_second == pytest.approx(rate, rel=0.1)
+    assert found.machine.bytes_per_second == pytest.approx(rate, rel=0.1)
+
+
 def test_a_large_message_that_took_less_time_than_a_small_one_is_one_of_a_wide_link() -> None:
     slow_start = {0: {"tiny": 0.03, "large": 0.01}, 1: {"tiny": 0.02, "large": 0.01}, 2: {"tiny": 0.01, "large": 0.2}}
     assert _alike(slow_start) == {0, 1}
