@@ -84,7 +84,9 @@ def _test(copy: Path, targets: Sequence[str]) -> tuple[int, str, float]:
     shutil.rmtree(copy / ".hypothesis", ignore_errors=True)  # what one mutant taught must not help with the next
     # no compiled modules: a change of equal length within a second would go unnoticed
     environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *targets]
+    # a test that is named is run although it is slow
+    marks = ["-m", "slow or not slow"] if targets and all("::" in target for target in targets) else []
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *marks, *targets]
     started = time.monotonic()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
