@@ -171,7 +171,9 @@ def test_a_ranking_without_anything_to_compare_is_chance():
 
 
 def test_methods_that_rank_are_scored_by_ranking():
-    two_groups = np.kron(np.eye(2), np.ones((20, 12))) * interactions(0, (40, 24), 0.7)
+    # some of one group like what the other does: between groups apart one vector would rank by its rounding alone
+    apart = np.kron(np.eye(2), np.ones((20, 12))) * interactions(0, (40, 24), 0.7)
+    two_groups = np.maximum(apart, interactions(1, (40, 24), 0.1))
     adapter = Factorization("implicit", rank=2).fit(two_groups)
     assert adapter.score(two_groups) == ranking_score(adapter, two_groups) > 0.7
     search = GridSearchCV(
