@@ -116,6 +116,7 @@ def case(name: str, delays: str, link: Machine, gram: Array, right: Array, round
         virtual = Rounds(cluster, P, gram, right, pieces=True)
         for _ in range(rounds):
             virtual.run()
+        cluster.drop([f"D{P}"])
     share_s = FACTOR * product_of(P, gram, right)[1].operations / machine.multiplications_per_second
     equal_p, default_p = (way.median_s for way in whole)
     print(
