@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import LinAlgError, eigh
 
-from coded_als.als.ritz import GRAM_FLOOR, RitzPairs, require_orthonormal, thin_svd
+from coded_als.als.ritz import GRAM_FLOOR, RitzPairs, cholesky_qr, require_orthonormal, thin_svd
 from coded_als.als.updates import symmetric
 from coded_als.arrays import EPS, Array
 from coded_als.models.checkpoint import Settled, arrays_like
@@ -291,11 +291,9 @@ def _factored(columns: Array, noise: float) -> tuple[Array, Array, float]:
     gram = columns.T @ columns
     squares = np.linalg.eigvalsh(gram)
     if squares.size and squares[0] > max(GRAM_FLOOR * squares[-1], noise**2):
-        root = np.linalg.cholesky(gram)
-        # by its inverse: what that loses the second pass makes good, as it does for the Gram matrix
-        fresh = (np.linalg.inv(root) @ columns.T).T
-        return fresh, np.asarray(root.T), float(np.sqrt(squares[0]))
+        fresh, triangle = cholesky_qr(columns, gram)
+        return fresh, triangle, float(np.sqrt(squares[0]))
     left, sizes, right = thin_svd(columns)
     kept = sizes > max(noise, np.finfo(np.float64).tiny)
-    triangle: Array = sizes[kept, np.newaxis] * right[kept]
+    triangle = sizes[kept, np.newaxis] * right[kept]
     return np.asfortranarray(left[:, kept]), triangle, float(sizes.min(initial=0.0))

@@ -220,15 +220,23 @@ def _orthogonal_triangular(columns: Array) -> tuple[Array, Array]:
     """
     sizes = np.linalg.norm(columns, axis=0)
     scaled = columns / np.maximum(sizes, np.finfo(np.float64).tiny)
-    squares = np.linalg.eigvalsh(scaled.T @ scaled)
+    gram = scaled.T @ scaled
+    squares = np.linalg.eigvalsh(gram)
     if not (squares.size and squares[0] > GRAM_FLOOR * squares[-1]):
         found = np.linalg.qr(columns)
         return found.Q, found.R
-    triangle = np.diag(sizes)
-    for _ in range(2):
-        root = np.linalg.cholesky(scaled.T @ scaled)
-        scaled, triangle = (np.linalg.inv(root) @ scaled.T).T, root.T @ triangle
-    return scaled, triangle
+    nearly, first = cholesky_qr(scaled, gram)
+    orthonormal, second = cholesky_qr(nearly, nearly.T @ nearly)
+    return orthonormal, second @ (first * sizes)
+
+
+def cholesky_qr(columns: Array, gram: Array) -> tuple[Array, Array]:
+    """Q, (l, k), and R, (k, k), of columns, (l, k), from their Gram matrix; Q has lost digits, which a second pass restores.
+
+    The inverse of the small triangle takes less time than solving with it, and the second pass restores what that loses too.
+    """
+    root = np.linalg.cholesky(gram)
+    return (np.linalg.inv(root) @ columns.T).T, np.asarray(root.T)
 
 
 @dataclass(frozen=True)
