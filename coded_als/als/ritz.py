@@ -18,6 +18,9 @@ from coded_als.models.checkpoint import arrays_like
 # Below this ratio the Gram matrix has lost more than 1e-6 to rounding (eps times the squared condition number); the second
 # pass of the caller restores it.
 GRAM_FLOOR = 1e-10
+# Columns of one length are nearly orthogonal where the eigenvalues of their Gram matrix have at least this ratio: Cholesky QR then
+# reproduces them to rounding. At GRAM_FLOOR the inverse of the triangle would cost three digits.
+NEARLY_ORTHOGONAL = 1e-3
 # Of a matrix of images that is made orthonormal at once.
 PANEL_ROWS = 1 << 15
 # The loss of orthonormality over a whole fit, which is repaired late.
@@ -222,7 +225,7 @@ def _orthogonal_triangular(columns: Array) -> tuple[Array, Array]:
     scaled = columns / np.maximum(sizes, np.finfo(np.float64).tiny)
     gram = scaled.T @ scaled
     squares = np.linalg.eigvalsh(gram)
-    if not (squares.size and squares[0] > GRAM_FLOOR * squares[-1]):
+    if not (squares.size and squares[0] > NEARLY_ORTHOGONAL * squares[-1]):
         found = np.linalg.qr(columns)
         return found.Q, found.R
     nearly, first = cholesky_qr(scaled, gram)

@@ -35,9 +35,9 @@ REPEATS = 15
 # Numbers of an array that a worker is given to keep, and how often.
 GIVEN, GIVINGS = 1_000_000, 3
 
-# Fits of two sizes, on no more workers than this, in turns with a code and without, that show how much longer than planned a fit takes under the load of the
-# moment, and for how long workers that have just started are slow. A load makes some workers late in turns, which takes a
-# fit that waits for all of them longer than one that waits for half.
+# Fits of two sizes, with a code and without in turns, on no more workers than this. They show how much longer than planned a fit
+# takes under the load of the moment, and for how long workers that have just started are slow. A load delays different workers
+# from round to round: a fit that waits for all of them takes longer than one that waits for half.
 REFERENCES, REFERENCE_TURNS, MOST_STARTED = (Size(600, 400, 10), Size(2500, 1600, 40)), 3, 16
 # On a machine at rest a plan may be off by the least factor. A load may change before a fit ends, so the factor grows with the
 # root of the load, and with so many standard deviations of the reference fits. It has a limit: both ends lie at most a factor

@@ -82,3 +82,15 @@ def test_triplets_of_images_that_are_nearly_dependent_are_as_exact(apart: float,
     np.testing.assert_allclose(sizes, whole, rtol=0, atol=1e-15 * whole[0])
     np.testing.assert_allclose(left.T @ left, np.eye(4), atol=1e-13)
     np.testing.assert_allclose(left * sizes @ (right.T @ vectors), images, rtol=0, atol=1e-14 * whole[0])
+
+
+def test_triplets_of_columns_that_are_close_are_exact_to_rounding() -> None:
+    """A Gram matrix still has their digits, and the inverse of its triangle has fewer."""
+    generator = np.random.default_rng(7)
+    worst = 0.0
+    for _ in range(300):
+        images = generator.standard_normal((40, 5))
+        images[:, 1] = images[:, 0] + 10.0 ** generator.uniform(-5, -3) * images[:, 1]
+        left, sizes, right = singular_triplets(np.eye(5), images.copy())
+        worst = max(worst, float(np.abs(left * sizes @ right.T - images).max()) / float(sizes[0]))
+    assert worst < 5e-15

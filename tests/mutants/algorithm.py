@@ -236,7 +236,7 @@ ALGORITHM = (
     Mutant(
         "columns are orthogonalised by their Gram matrix alone, whatever it has lost",
         "coded_als/als/ritz.py",
-        "if not (squares.size and squares[0] > GRAM_FLOOR * squares[-1]):\n        found",
+        "if not (squares.size and squares[0] > NEARLY_ORTHOGONAL * squares[-1]):\n        found",
         "if squares[0] <= 0:\n        found",
         ("tests/als/test_ritz.py",),
     ),
