@@ -77,11 +77,12 @@ def command(context: click.Context, /, **given: Any) -> None:
         "findings": found.findings(),
         "rounds": found.rounds,
         "multiplications_per_second": found.machine.multiplications_per_second,
+        "times_slower_together": found.times_slower_together,
         "bytes_per_second": found.machine.bytes_per_second,
         "latency_seconds": found.machine.latency_s,
         "message_seconds": found.machine.message_s,
         "trace": None if trace is None else str(trace),
-        "command": None if trace is None else plan_command(machine_words(found.machine), options, trace),
+        "command": None if trace is None else plan_command(machine_words(found.machine_together), options, trace),
     }
     if given["as_json"]:
         print_json(document)

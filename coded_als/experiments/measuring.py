@@ -2,7 +2,8 @@
 
 Each worker is probed alone: with a message of a few bytes, with a large one both ways, and with work. The least seconds of
 several probes are those of an undisturbed worker. Then all workers compute together for many rounds, as in a fit: these
-rounds are the trace, and show how often a worker is slow or late.
+rounds are the trace, and show how often a worker is slow or late. They also show whether the workers hinder each other, as
+several on a machine of few cores do: a plan then counts on the speed that a worker has among the others.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Measurement:
 
     workers: tuple[MeasuredWorker, ...]  # the workers that answered
     silent: tuple[int, ...]  # numbers of the workers that did not answer
-    machine: Machine  # the typical worker, and the master's link, for plans
+    machine: Machine  # the typical worker when it is undisturbed, and the master's link
     rounds: int  # number of common rounds
     _log: EventLog = field(repr=False)
     _parts: int = 1  # rounds of the cluster for each common one
@@ -96,9 +97,33 @@ class Measurement:
         recorder.events = [replace(event, round_index=(event.round_index - first) // self._parts) for event in events]
         return recorder
 
+    @property
+    def times_slower_together(self) -> float:
+        """How many times as long as alone a typical worker computes in a typical common round; at least 1."""
+        together_s = [float(np.median(worker.computing_s)) for worker in self.workers if worker.computing_s]
+        alone_s = [worker.undisturbed_s for worker in self.workers]
+        return max(1.0, float(np.median(together_s) / np.median(alone_s))) if together_s else 1.0
+
+    @property
+    def machine_together(self) -> Machine:
+        """The machine of a plan: all workers of a round compute together, so the speed is that of the common rounds.
+
+        The trace has the speed of each worker relative to the others of its round, and thus not what slows all of them.
+        """
+        factor = self.times_slower_together
+        if factor < SLOWER:
+            return self.machine
+        speed = self.machine.multiplications_per_second / factor
+        return replace(self.machine, multiplications_per_second=speed)
+
     def findings(self) -> list[str]:
         """The differences between the workers in words, one sentence each; empty for workers that are alike."""
         told = [f"Worker {worker} does not answer." for worker in self.silent]
+        if self.times_slower_together >= SLOWER:
+            told.append(
+                f"Together the workers compute {self.times_slower_together:.2g} times slower than one alone: they share "
+                "cores, or other programs use them."
+            )
         latency_s = float(np.median([worker.latency_s for worker in self.workers]))
         width = float(np.median([worker.bytes_per_second for worker in self.workers]))
         for worker in self.workers:

@@ -19,10 +19,11 @@ from click.testing import CliRunner
 
 from coded_als.cli import main
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.recording import EventLog
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.delays import Trace
 from coded_als.delays.traces import read_recording
-from coded_als.experiments.measuring import MeasuredWorker, _alike, measure
+from coded_als.experiments.measuring import MeasuredWorker, Measurement, _alike, measure
 from coded_als.master import LocalCluster, RemoteCluster
 from tests.master.test_remote import HandStarted, Proxy, free_port
 
@@ -145,6 +146,21 @@ def test_the_findings_name_spells_and_none_of_alike_workers() -> None:
     assert np.all(alike.slowness == 1)
     with SimulatedCluster(4) as cluster:
         assert measure(cluster, rounds=5).findings() == []
+
+
+def test_workers_that_hinder_each_other_are_planned_at_the_speed_that_they_have_together() -> None:
+    """Eight workers of one speed on two cores: each computes for 40 ms among the others, and for 10 ms alone."""
+    alone = Machine(multiplications_per_second=1e10)
+    one, spells = (0.04,) * 20, (0.01,) * 15 + (0.08,) * 5
+    hindered = [MeasuredWorker(number, "", 1e10, 1e9, 1e-4, 0.01, one, (0.0,) * 20, 0) for number in range(8)]
+    found = Measurement(tuple(hindered), (), alone, 20, EventLog())
+    assert found.times_slower_together == pytest.approx(4)
+    assert found.machine_together == Machine(multiplications_per_second=2.5e9)
+    [said] = found.findings()
+    assert said.startswith("Together the workers compute 4 times slower than one alone")
+    # spells of slowness are delays in the trace, and no slower speed
+    at_times = [MeasuredWorker(number, "", 1e10, 1e9, 1e-4, 0.01, spells, (0.0,) * 20, 0) for number in range(8)]
+    assert Measurement(tuple(at_times), (), alone, 20, EventLog()).machine_together == alone
 
 
 def test_the_command_writes_a_trace_and_the_plan_for_it(tmp_path: Path) -> None:
