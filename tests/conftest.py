@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # a machine may be busy with other work: no example has a deadline, and slow drawing says nothing about a strategy
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -25,11 +28,29 @@ for option, value in RARELY.items():
     os.environ.setdefault(f"DASK_DISTRIBUTED__{option}", value)
 
 
+@cache
+def unit_of(file: str) -> str:
+    """The tests that run in the same process as those of a file: all that use the Dask cluster of the session, or its own alone."""
+    return "dask" if "dask_client" in (ROOT / file).read_text(encoding="utf-8") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share out whole files over the processes of ``make test``, but start one Dask cluster, and not one in each."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Units(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of(nodeid.split("::", 1)[0])
+
+    return Units(config, log)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data sets, whose licences keep them out of the repository; tests without it are skipped."""
     named = os.environ.get("CODED_ALS_DATA")
-    folder = Path(named) if named else Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
+    folder = Path(named) if named else ROOT / ".." / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("no real data: set CODED_ALS_DATA to their folder")
     return folder

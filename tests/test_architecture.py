@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import collections
-import functools
 import re
 import statistics
 import subprocess
@@ -57,19 +56,30 @@ BEHIND_THE_SEAM = "coded_als.cluster.inline"
 IMPURE = {"zmq", "socket", "subprocess", "multiprocessing", "threading", "time", "datetime", "asyncio", "signal"}
 
 
-@functools.cache
+@cache
+def tree_of(path):
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text())
+
+
+@cache
+def nodes_of(path):
+    """All nodes of that tree."""
+    return tuple(ast.walk(tree_of(path)))
+
+
+@cache
 def imports_of(path):
     """Modules that a file imports at run time, in functions too; not those for the type checker alone."""
     return frozenset(_imports_of(path))
 
 
 def _imports_of(path):
-    tree = ast.parse(path.read_text())
     typing_only = [
-        node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        node for node in nodes_of(path) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
     ]
     skipped = {inner for node in typing_only for inner in ast.walk(node)}
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if node in skipped:
             continue
         if isinstance(node, ast.Import):
@@ -136,9 +146,8 @@ def test_a_chain_of_imports_is_no_longer_than_14_modules():
 
 def rooms_in_strings(path):
     """Rooms that a file names by a dotted name, or the beginning of one, in a string that is no docstring."""
-    tree = ast.parse(path.read_text())
-    prose = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node not in prose}
+    prose = {node.value for node in nodes_of(path) if isinstance(node, ast.Expr)}
+    strings = {node.value for node in nodes_of(path) if isinstance(node, ast.Constant) and node not in prose}
     found = [re.fullmatch(r"coded_als\.(\w+)(\.[\w.]*)?", text) for text in strings if isinstance(text, str)]
     return {match[1] for match in found if match and match[1] in LEVELS}
 
@@ -198,7 +207,7 @@ def body_lines(function):
 
 
 def test_nineteen_of_twenty_functions_have_no_more_than_25_lines():
-    nodes = [node for path in FILES for node in ast.walk(ast.parse(path.read_text()))]
+    nodes = [node for path in FILES for node in nodes_of(path)]
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     assert statistics.quantiles(map(body_lines, functions), n=20)[-1] <= 25
 
@@ -223,7 +232,7 @@ def named_by(node):
 def test_one_name_stands_for_one_thing():
     homes = collections.defaultdict(list)
     for module, path in MODULES.items():
-        for node in ast.parse(path.read_text()).body:
+        for node in tree_of(path).body:
             for name in named_by(node):
                 homes[name].append(module)
     twice = {name: modules for name, modules in homes.items() if len(modules) > 1 and name not in FOUND_BY_NAME}
@@ -234,7 +243,7 @@ MOST_BASES = 4
 
 
 def test_no_class_stands_below_more_than_four_of_ours():
-    nodes = [node for path in FILES for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+    nodes = [node for path in FILES for node in tree_of(path).body if isinstance(node, ast.ClassDef)]
     bases = {node.name: [base.id for base in node.bases if isinstance(base, ast.Name)] for node in nodes}
 
     def above(name):

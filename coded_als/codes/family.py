@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any, ClassVar, Self, TypeVar
 
 from coded_als.checks import require_whole
@@ -174,7 +175,12 @@ def parse_code(spec: str) -> CodeSpec:
         load_plugins()
     if name not in CODES:
         raise unknown("code", name, CODES)
-    family = CODES[name]
+    return _read_once(spec, CODES[name])
+
+
+@lru_cache(maxsize=4096)
+def _read_once(spec: str, family: type[CodeSpec]) -> CodeSpec:
+    """The code of a SPEC of this family; a plan asks for the same ones a hundred times."""
     return family(**read_fields("code", spec, family, _value))
 
 

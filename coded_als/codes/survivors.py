@@ -182,7 +182,7 @@ class _Guide:
         diagonal = np.diagonal(triangle)
         triangle[np.diag_indices(unknowns)] = np.where(np.abs(diagonal) < floor, floor, diagonal)
         sides = self.rows[list(others)].reshape(-1, unknowns).T
-        once = solve_triangular(triangle, sides, trans="T")
+        once = solve_triangular(triangle, sides, transposed=True)
         twice = solve_triangular(triangle, once)
         both = (part.T.reshape(len(others), planes, unknowns) for part in (once, twice))
         small, large = (part @ part.transpose(0, 2, 1) for part in both)

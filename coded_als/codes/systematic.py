@@ -133,7 +133,7 @@ class MissingBlocks:
         if missing.size and not np.abs(np.diagonal(triangle)).min() > 0.0:
             return cls(known, missing, helpers, rows, np.inf, np.zeros((missing.size, helpers.size)))
         inverse = solve_triangular(triangle, np.eye(missing.size))
-        solution = inverse @ solve_triangular(metric, orthogonal, trans="T", lower=True).T
+        solution = inverse @ solve_triangular(metric, orthogonal, transposed=True, lower=True).T
         norm = float(np.sqrt(known.size + np.linalg.norm(inverse) ** 2))
         return cls(known, missing, helpers, rows, norm, np.asarray(solution))
 

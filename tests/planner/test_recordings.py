@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +34,8 @@ class Unsent(TraceRecorder):
         super().__call__(event)
 
 
-def recorded(delays: str, rule: StoppingRule, seed: int, path: Path, rounds: int = ROUNDS) -> str:
-    """The SPEC of a recording of a run with this rule, with some tasks unsent."""
+def record(delays: str, rule: StoppingRule, seed: int, path: Path, rounds: int) -> None:
+    """Record a run with this rule, with some tasks unsent."""
     recorder = Unsent()
     with SimulatedCluster(WORKERS, delays, seed) as cluster:
         cluster.observers.append(recorder)
@@ -43,7 +45,6 @@ def recorded(delays: str, rule: StoppingRule, seed: int, path: Path, rounds: int
         for _ in range(rounds):
             cluster.run(round, rule)
     recorder.save(path)
-    return f"trace:{path}"
 
 
 def duel(delays: str) -> Duel:
@@ -51,25 +52,55 @@ def duel(delays: str) -> Duel:
     return race.duel(race.accurate)
 
 
-def verdicts(delays: str, rule: StoppingRule, folder: Path) -> Counter[str]:
-    traces = (recorded(delays, rule, seed, folder / f"{seed}.csv") for seed in range(SEEDS))
-    return Counter(duel(trace).verdict for trace in traces)
+OwnDuel = Callable[[str], Duel]
+RecordedDuel = Callable[..., Duel]
+
+
+@pytest.fixture(scope="module")
+def own_duel() -> OwnDuel:
+    """The duel under the law of the delays; once for each, since three tests ask."""
+    return cache(duel)
+
+
+@pytest.fixture(scope="module")
+def recorded_duel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedDuel]:
+    """The duel under a recording of ``rounds`` rounds that wait for so many workers; once for each."""
+    folder = tmp_path_factory.mktemp("recordings")
+
+    @cache
+    def found(delays: str, waited_for: int, seed: int, rounds: int = ROUNDS) -> Duel:
+        rule = all_of(WORKERS) if waited_for == WORKERS else Fastest(waited_for)
+        path = folder / f"{len(list(folder.iterdir()))}.csv"
+        record(delays, rule, seed, path, rounds)
+        return duel(f"trace:{path}")
+
+    return found
+
+
+def everybody(delays: str) -> int:
+    """The number of workers that are alive."""
+    return 6 if "dead" in delays else WORKERS
+
+
+def verdicts(delays: str, waited_for: int, recorded_duel: RecordedDuel) -> Counter[str]:
+    return Counter(recorded_duel(delays, waited_for, seed).verdict for seed in range(SEEDS))
 
 
 @pytest.mark.parametrize("delays", [*PAYS, *DOES_NOT_PAY])
-def test_a_run_that_waits_for_all_who_live_tells_its_own_verdict(delays: str, tmp_path: Path) -> None:
-    own = duel(delays).verdict
+def test_a_run_that_waits_for_all_who_live_tells_its_own_verdict(
+    delays: str, own_duel: OwnDuel, recorded_duel: RecordedDuel
+) -> None:
+    own = own_duel(delays).verdict
     assert own == ("coding pays" if delays in PAYS else "coding does not pay")
-    rule = Fastest(6) if "dead" in delays else all_of(WORKERS)
-    assert verdicts(delays, rule, tmp_path) == {own: SEEDS}
+    assert verdicts(delays, everybody(delays), recorded_duel) == {own: SEEDS}
 
 
 @pytest.mark.parametrize("waited_for", [6, 4])
 @pytest.mark.parametrize("delays", [*PAYS, *DOES_NOT_PAY])
-def test_a_coded_run_never_tells_the_contrary(delays: str, waited_for: int, tmp_path: Path) -> None:
+def test_a_coded_run_never_tells_the_contrary(delays: str, waited_for: int, recorded_duel: RecordedDuel) -> None:
     """It has not seen all that a scheme without a code would wait for, and says so rather than guess."""
     own = "coding pays" if delays in PAYS else "coding does not pay"
-    found = verdicts(delays, Fastest(waited_for), tmp_path)
+    found = verdicts(delays, waited_for, recorded_duel)
     assert set(found) <= {own, "cannot tell yet"}
     if delays in (*PAYS[1:], "none"):
         assert found == {own: SEEDS}
@@ -78,16 +109,14 @@ def test_a_coded_run_never_tells_the_contrary(delays: str, waited_for: int, tmp_
 @pytest.mark.parametrize("waited_for", [WORKERS, 6, 4])
 @pytest.mark.parametrize("delays", [*PAYS, *DOES_NOT_PAY])
 def test_the_advice_of_a_plan_leads_from_any_recording_to_the_verdict_of_the_law(
-    delays: str, waited_for: int, tmp_path: Path
+    delays: str, waited_for: int, own_duel: OwnDuel, recorded_duel: RecordedDuel
 ) -> None:
     """Thirty recordings. Those that cannot tell are made again as the plan says: longer, or waiting for all."""
-    everybody = 6 if "dead" in delays else WORKERS
     for seed in range(2):
-        waits, rounds = min(waited_for, everybody), ROUNDS
+        waits, rounds = min(waited_for, everybody(delays)), ROUNDS
         for _ in range(3):
-            rule = all_of(WORKERS) if waits == WORKERS else Fastest(waits)
-            found = duel(recorded(delays, rule, seed, tmp_path / "trace.csv", rounds))
+            found = recorded_duel(delays, waits, seed, rounds)
             if found.verdict != "cannot tell yet":
                 break
-            waits, rounds = everybody if found.is_blind else waits, found.draws_needed or rounds
-        assert found.verdict == duel(delays).verdict
+            waits, rounds = everybody(delays) if found.is_blind else waits, found.draws_needed or rounds
+        assert found.verdict == own_duel(delays).verdict
