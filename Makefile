@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python tools/dependencies.py install pinned
 # the dependency group of developers, and the extras that the tests try
 DEV := dev baselines dask faiss jax parquet report sklearn testing
 
-.PHONY: setup update latest oldest demo test lint style slow soak fuzz mutants simulate bench docs docs-serve clean
+.PHONY: setup update latest oldest demo test lint slow soak fuzz mutants simulate bench docs docs-serve clean
 
 setup: .venv/.installed
 
@@ -35,21 +35,18 @@ latest oldest:
 demo: setup
 	$(BIN)/coded-als demo
 
-# files of tests are shared out over two processes: most wait for workers, not for a core; threads of BLAS in both of them
-# would only wait for each other. mypy works beside the first tests
+# files of tests are shared out over two processes: many wait for workers, not for a core; threads of BLAS in both of them
+# would only wait for each other
 test latest oldest: export OPENBLAS_NUM_THREADS = 1
 # hundreds of short processes run in the tests: where bytecode is not kept, each would compile the package again
 unexport PYTHONDONTWRITEBYTECODE
-test: setup style
-	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder; tests=$$?; \
-	wait $$types || { echo "mypy has found errors; make lint shows them"; exit 1; }; exit $$tests
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: setup style
-	$(BIN)/mypy
-
-style: setup
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -7,12 +7,13 @@ machine as `plan --calibrate` measures it, and the speed of these very workers w
 machine drifts by a tenth within minutes. For the same reason the three ways take turns, round by round. Whole shares stand
 beside it at the same threshold, 6 of 12, and at that of ``systematic`` alone, 9 of 12.
 
-    python -m benchmarks.pieces_real [--rounds 5]
+    python -m benchmarks.pieces_real [--rounds 5] [--only speeds]
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 from contextlib import ExitStack
 from dataclasses import replace
@@ -33,8 +34,8 @@ from coded_als.experiments.calibration import calibrated
 from coded_als.master import LocalCluster
 
 WORKERS, P, DEFAULT_P, SEED = 12, 6, 9, 3
-# of D, and the columns of the block that it is multiplied with: a share is some 40 ms of work, and takes 40 times as long
-LENGTH, COLUMNS, FACTOR = 12000, 20, 40
+# of D, and the columns of the block that it is multiplied with: a share is some 30 ms of work, and takes 40 times as long
+LENGTH, COLUMNS, FACTOR = 6000, 80, 40
 SLOWED = f"slowdown-always:n={WORKERS},factor={FACTOR}"
 CLUSTERS = {
     "none": SLOWED,
@@ -130,6 +131,7 @@ def main() -> None:
     """Print medians of rounds, and the virtual clock's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="clusters whose name this regular expression finds")
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     gram, right = rng.standard_normal((LENGTH, LENGTH)), rng.standard_normal((LENGTH, COLUMNS))
@@ -139,7 +141,8 @@ def main() -> None:
         f"{'cluster':22}{'share':>7}{'pieces':>8}{'virtual':>9}{'ratio':>7}{'whole p=6':>11}{'p=9':>7}{'times as fast':>15}"
     )
     for name, delays in CLUSTERS.items():
-        case(name, delays, link, gram, right, options.rounds)
+        if re.search(options.only, name):
+            case(name, delays, link, gram, right, options.rounds)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Generator
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from itertools import count
+from statistics import median
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -57,8 +60,24 @@ REPORT_AFTER_S = 0.005
 # How long a worker waits for its master to come, or to come back, and from when on it says so.
 GIVE_UP_AFTER_S, WAIT_ALOUD_AFTER_S = 30.0, 2.0
 NO_MASTER = "a master that knows this key must be reachable"
+# Times of the same work that tell the usual one, and the kinds of work whose times are kept: panels of other sizes.
+LAST_TIMES, MOST_KINDS = 9, 4096
 # Characters of a reason that are sent: a header has an end.
 MOST_REASON = 4000
+
+
+class UsualTimes:
+    """The seconds that this worker usually takes for the same work, by the last few times that it did it."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[Hashable, deque[float]] = defaultdict(lambda: deque(maxlen=LAST_TIMES))
+
+    def learn(self, work: Hashable, worked_s: float) -> float:
+        """Take in one more time, and return the median."""
+        if len(self._seconds) > MOST_KINDS:
+            self._seconds.clear()
+        self._seconds[work].append(worked_s)
+        return median(self._seconds[work])
 
 
 class Worker:
@@ -98,6 +117,7 @@ class Worker:
         self._task: Task | None = None
         self._received = self._started = self._waited_s = self._due = 0.0
         self._pieces: Pieces | None = None
+        self._usual = UsualTimes()
         self._dropped: list[Task] = []
         self._stop: str | None = None
 
@@ -171,10 +191,10 @@ class Worker:
         operands = [*(self._memory[name][1] for name, _ in task.operands), *task.arrays]
         self._started = self._due = self._clock.seconds()
         if self._pieces is None:
-            return self._run(task, find_kernel(task.kernel)(*operands))
+            return self._run(task, operands)
         while not self._pieces.complete:
             part = piece_operands(task.kernel, operands, self._pieces.next, task.pieces)
-            found = self._run(task, find_kernel(task.kernel)(*part))
+            found = self._run(task, part)
             if found is None:
                 return None
             self._pieces.add(found[0], self._clock.seconds() - self._started)
@@ -234,32 +254,35 @@ class Worker:
             self._answer(task, pieces)
         return math.inf
 
-    def _run(self, task: Task, steps: Generator[None, None, Result]) -> Result | None:
+    def _run(self, task: Task, operands: Sequence[Array]) -> Result | None:
         """Drive a kernel; None when something newer turned up."""
-        while True:
-            began = self._clock.worked_s()
+        steps, shapes = find_kernel(task.kernel)(*operands), tuple(operand.shape for operand in operands)
+        for panel in count():
+            began, work = self._clock.worked_s(), (task.kernel, shapes, panel)
             try:
                 next(steps)
             except StopIteration as stop:
-                self._lag(task, self._clock.worked_s() - began)
+                self._lag(task, work, self._clock.worked_s() - began)
                 result: Result = stop.value
                 return result if task.slowness <= 1 or self._task is task else None
-            self._lag(task, self._clock.worked_s() - began)
+            self._lag(task, work, self._clock.worked_s() - began)
             self._until_due(task)
             self._look(0.0)
             if self._task is not task:
                 steps.close()
                 return None
+        raise AssertionError("a kernel ends")
 
-    def _lag(self, task: Task, worked_s: float) -> None:
+    def _lag(self, task: Task, work: Hashable, worked_s: float) -> None:
         """Take as much longer for a panel as a worker that is so slow would; no worker is made faster.
 
         The delay stretches the processor's time and not the wall's, since a worker is not slow because others keep the
-        cores busy. If one panel is late, the next ones make up for it.
+        cores busy; and the usual time for this work and not this once, since a cache that was cold, or another guest of
+        the machine, would count so many times. If one panel is late, the next ones make up for it.
         """
         if task.slowness <= 1 or self._task is not task:
             return
-        self._due += task.slowness * worked_s
+        self._due += task.slowness * self._usual.learn(work, worked_s)
         if self._turn is not None:
             self._turn.give()  # a worker that only pretends to work needs no core
         self._wait(task, self._due)

@@ -102,9 +102,16 @@ SLOW_WORK = (
         ("tests/master/test_answers.py",),
     ),
     Mutant(
+        "a cold cache counts as often as a worker is slow",
+        "coded_als/worker/loop.py",
+        "return median(self._seconds[work])",
+        "return worked_s",
+        ("tests/worker/test_loop.py",),
+    ),
+    Mutant(
         "a slow worker computes as fast as any",
         "coded_als/worker/loop.py",
-        "self._due += task.slowness * worked_s",
+        "self._due += task.slowness * self._usual.learn(work, worked_s)",
         "self._due += worked_s",
         ("tests/delays/test_slowing.py",),
     ),

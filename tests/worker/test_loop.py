@@ -32,7 +32,7 @@ from coded_als.wire import (
     decode,
     encode,
 )
-from coded_als.worker.loop import Worker
+from coded_als.worker.loop import MOST_KINDS, UsualTimes, Worker
 
 JOB = b"a job"
 ONE = np.ones((1, 1, 1))
@@ -265,3 +265,18 @@ def test_a_cancelled_task_is_dropped_and_another_is_not(master: Master) -> None:
     assert master.heard() == (Superseded, 1)
     master.task(2)
     assert master.heard() == (Response, 2)
+
+
+def test_one_cold_panel_is_not_the_usual_time_of_it_and_a_new_speed_soon_is() -> None:
+    usual = UsualTimes()
+    assert usual.learn("panel 0", 2.0) == 2.0
+    assert [usual.learn("panel 0", seconds) for seconds in (1.0, 1.0, 9.0, 1.0)][-1] == 1.0
+    assert [usual.learn("panel 0", 3.0) for _ in range(6)][-1] == 3.0
+    assert usual.learn("panel 1", 7.0) == 7.0
+
+
+def test_few_kinds_of_work_are_remembered() -> None:
+    usual = UsualTimes()
+    for panel in range(2 * MOST_KINDS):
+        usual.learn(panel, 1.0)
+    assert usual.learn(0, 5.0) == 5.0
