@@ -99,7 +99,7 @@ class Measurement:
 
     @property
     def times_slower_together(self) -> float:
-        """How many times as long as alone a typical worker computes in a typical common round; at least 1."""
+        """How many times as long as at its best alone a typical worker computes in a typical common round; at least 1."""
         together_s = [float(np.median(worker.computing_s)) for worker in self.workers if worker.computing_s]
         alone_s = [worker.undisturbed_s for worker in self.workers]
         return max(1.0, float(np.median(together_s) / np.median(alone_s))) if together_s else 1.0
@@ -121,8 +121,8 @@ class Measurement:
         told = [f"Worker {worker} does not answer." for worker in self.silent]
         if self.times_slower_together >= SLOWER:
             told.append(
-                f"Together the workers compute {self.times_slower_together:.2g} times slower than one alone: they share "
-                "cores, or other programs use them."
+                f"In a round of all workers a typical one computes {self.times_slower_together:.2g} times slower than at its "
+                "best alone: they share cores, other programs use these, or their speed varies."
             )
         latency_s = float(np.median([worker.latency_s for worker in self.workers]))
         width = float(np.median([worker.bytes_per_second for worker in self.workers]))

@@ -157,7 +157,7 @@ def test_workers_that_hinder_each_other_are_planned_at_the_speed_that_they_have_
     assert found.times_slower_together == pytest.approx(4)
     assert found.machine_together == Machine(multiplications_per_second=2.5e9)
     [said] = found.findings()
-    assert said.startswith("Together the workers compute 4 times slower than one alone")
+    assert said.startswith("In a round of all workers a typical one computes 4 times slower than at its best alone")
     # spells of slowness are delays in the trace, and no slower speed
     at_times = [MeasuredWorker(number, "", 1e10, 1e9, 1e-4, 0.01, spells, (0.0,) * 20, 0) for number in range(8)]
     assert Measurement(tuple(at_times), (), alone, 20, EventLog()).machine_together == alone
