@@ -9,7 +9,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from itertools import count
 from statistics import median
+from typing import Any
 
+import numpy as np
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
@@ -254,9 +256,9 @@ class Worker:
             self._answer(task, pieces)
         return math.inf
 
-    def _run(self, task: Task, operands: Sequence[Array]) -> Result | None:
+    def _run(self, task: Task, operands: Sequence[Any]) -> Result | None:
         """Drive a kernel; None when something newer turned up."""
-        steps, shapes = find_kernel(task.kernel)(*operands), tuple(operand.shape for operand in operands)
+        steps, shapes = find_kernel(task.kernel)(*operands), tuple(map(np.shape, operands))
         for panel in count():
             began, work = self._clock.worked_s(), (task.kernel, shapes, panel)
             try:
