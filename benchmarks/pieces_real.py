@@ -34,8 +34,8 @@ from coded_als.experiments.calibration import calibrated
 from coded_als.master import LocalCluster
 
 WORKERS, P, DEFAULT_P, SEED = 12, 6, 9, 3
-# of D, and the columns of the block that it is multiplied with: a piece is one panel, as in a whole share. A share is some 70 ms
-# of work, and takes 30 times as long
+# Rows of D, columns of the block that multiplies it, and the slowness of all workers. A piece is one panel, as in a whole share.
+# A share is some 70 ms of work, and takes 30 times as long.
 LENGTH, COLUMNS, FACTOR = 9000, 90, 30
 SLOWED = f"slowdown-always:n={WORKERS},factor={FACTOR}"
 CLUSTERS = {

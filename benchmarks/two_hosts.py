@@ -1,9 +1,9 @@
-"""The road of docs/clusters.md on two hosts, which are network namespaces of this machine: keys, workers, measure, plan, rows.
+"""Keys, workers, `measure`, `plan` and its rows as docs/clusters.md has them, on two hosts: network namespaces of this machine.
 
-Four workers on each host, one of them three times slower by injection. Printed: the findings of `measure`, then for each size
-the first five rows of `plan` for the recorded trace, each run on these workers in turns. Bar: the median of the plan's choice
-within 20 % of the best of the five. Eight workers that compute at once share the cores of this machine, and `measure` has to
-find that out. Needs root for the namespaces.
+Each host has four workers, and one of the eight is three times slower by injection. The script prints the findings of
+`measure`. Then it plans for each size with the recorded trace, and runs the first five rows on these workers in turns. Bar:
+the median of the plan's choice is within 20 % of the best of the five. The eight workers share the cores of this machine, and
+`measure` has to find that. The namespaces need root.
 
     python -m benchmarks.two_hosts [--runs 7] [--sizes 600x400x10,3000x2000x50]
 """
@@ -64,13 +64,13 @@ def hosts(keys: Path, port: int) -> Iterator[None]:
 
 
 def measured(keys: Path, address: str, trace: Path) -> Speeds:
-    """The speeds that `measure` finds, by its JSON document, with its findings printed."""
+    """Print what `measure` finds, and return the speeds that its command gives to `plan`."""
     words = ["measure", "--listen", address, "--keys", keys, "--workers", WORKERS, "--delays", SLOW]
     words += ["--record-delays", trace, "--json"]
     document = json.loads(subprocess.run([*PROGRAM, *map(str, words)], check=True, capture_output=True).stdout)
     print("\n".join(document["findings"]), "", document["command"], "", sep="\n", flush=True)
     return Speeds(
-        document["multiplications_per_second"] / document["times_slower_together"],
+        float(document["command"].split("--speed ")[1].split()[0]),
         document["bytes_per_second"],
         document["latency_seconds"],
         document["message_seconds"],

@@ -30,13 +30,13 @@ for option, value in RARELY.items():
 
 @cache
 def unit_of(file: str) -> str:
-    """The tests that run in the same process as those of a file: all that use the Dask cluster of the session, or its own alone."""
+    """The unit of tests that a file belongs to: all files that use the Dask cluster of the session are one unit."""
     return "dask" if "dask_client" in (ROOT / file).read_text(encoding="utf-8") else file
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Share out whole files over the processes of ``make test``, but start one Dask cluster, and not one in each."""
+    """Give whole files to the processes of ``make test``, and all files that use the Dask cluster to one process."""
     from xdist.scheduler import LoadFileScheduling
 
     class Units(LoadFileScheduling):  # type: ignore[misc]

@@ -161,7 +161,7 @@ def _mix(word: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _mix_one(word: int) -> int:
-    """`_mix` of one number, for which an array takes twenty times as long."""
+    """`_mix` of one number, for which an array takes nine times as long."""
     for shift, factor in STEPS:
         word = (word ^ (word >> shift)) * factor % 2**64
     return word ^ (word >> LAST_SHIFT)

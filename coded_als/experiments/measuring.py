@@ -20,7 +20,7 @@ from coded_als.arrays import Array
 from coded_als.checks import require_whole
 from coded_als.cluster import Cluster, EnoughAndOverdue, Round, TaskEvent
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.recording import EventLog, TraceRecorder
+from coded_als.cluster.recording import LEAST_WORK_S, EventLog, TraceRecorder
 from coded_als.errors import CodedALSError, NotEnoughWorkers, RoundTimeout
 
 # Numbers of the large message, sent in rows of so many, and the probes of each kind.
@@ -99,10 +99,12 @@ class Measurement:
 
     @property
     def times_slower_together(self) -> float:
-        """How many times as long as at its best alone a typical worker computes in a typical common round; at least 1."""
+        """The median computing time of the common rounds over that of the probes alone; at least 1, and 1 for short work."""
         together_s = [float(np.median(worker.computing_s)) for worker in self.workers if worker.computing_s]
-        alone_s = [worker.undisturbed_s for worker in self.workers]
-        return max(1.0, float(np.median(together_s) / np.median(alone_s))) if together_s else 1.0
+        alone_s = float(np.median([worker.undisturbed_s for worker in self.workers]))
+        if not together_s or alone_s < LEAST_WORK_S:
+            return 1.0
+        return max(1.0, float(np.median(together_s)) / alone_s)
 
     @property
     def machine_together(self) -> Machine:
@@ -121,8 +123,8 @@ class Measurement:
         told = [f"Worker {worker} does not answer." for worker in self.silent]
         if self.times_slower_together >= SLOWER:
             told.append(
-                f"In a round of all workers a typical one computes {self.times_slower_together:.2g} times slower than at its "
-                "best alone: they share cores, other programs use these, or their speed varies."
+                f"A typical worker is {self.times_slower_together:.2g} times slower when all workers compute than in its "
+                "fastest probe alone: the workers share cores, other programs use the cores, or the speed of the workers varies."
             )
         latency_s = float(np.median([worker.latency_s for worker in self.workers]))
         width = float(np.median([worker.bytes_per_second for worker in self.workers]))

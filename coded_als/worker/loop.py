@@ -7,7 +7,6 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from itertools import count
 from statistics import median
 from typing import Any
 
@@ -62,20 +61,20 @@ REPORT_AFTER_S = 0.005
 # How long a worker waits for its master to come, or to come back, and from when on it says so.
 GIVE_UP_AFTER_S, WAIT_ALOUD_AFTER_S = 30.0, 2.0
 NO_MASTER = "a master that knows this key must be reachable"
-# Times of the same work that tell the usual one, and the kinds of work whose times are kept: panels of other sizes.
+# The usual time of a panel is the median of so many runs. The worker keeps times for so many panels of different sizes.
 LAST_TIMES, MOST_KINDS = 9, 4096
 # Characters of a reason that are sent: a header has an end.
 MOST_REASON = 4000
 
 
 class UsualTimes:
-    """The seconds that this worker usually takes for the same work, by the last few times that it did it."""
+    """The median seconds of the last few runs of each kind of work."""
 
     def __init__(self) -> None:
         self._seconds: dict[Hashable, deque[float]] = defaultdict(lambda: deque(maxlen=LAST_TIMES))
 
     def learn(self, work: Hashable, worked_s: float) -> float:
-        """Take in one more time, and return the median."""
+        """Add the seconds of one more run of this work, and return the median."""
         if len(self._seconds) > MOST_KINDS:
             self._seconds.clear()
         self._seconds[work].append(worked_s)
@@ -259,7 +258,8 @@ class Worker:
     def _run(self, task: Task, operands: Sequence[Any]) -> Result | None:
         """Drive a kernel; None when something newer turned up."""
         steps, shapes = find_kernel(task.kernel)(*operands), tuple(map(np.shape, operands))
-        for panel in count():
+        panel = 0
+        while True:
             began, work = self._clock.worked_s(), (task.kernel, shapes, panel)
             try:
                 next(steps)
@@ -273,14 +273,14 @@ class Worker:
             if self._task is not task:
                 steps.close()
                 return None
-        raise AssertionError("a kernel ends")
+            panel += 1
 
     def _lag(self, task: Task, work: Hashable, worked_s: float) -> None:
         """Take as much longer for a panel as a worker that is so slow would; no worker is made faster.
 
         The delay stretches the processor's time and not the wall's, since a worker is not slow because others keep the
-        cores busy; and the usual time for this work and not this once, since a cache that was cold, or another guest of
-        the machine, would count so many times. If one panel is late, the next ones make up for it.
+        cores busy. It stretches the usual time of the panel and not the time of this run: the slowness would multiply what
+        a cold cache or another guest of the machine adds to one run. If one panel is late, the next ones make up for it.
         """
         if task.slowness <= 1 or self._task is not task:
             return
