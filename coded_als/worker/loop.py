@@ -257,17 +257,16 @@ class Worker:
 
     def _run(self, task: Task, operands: Sequence[Any]) -> Result | None:
         """Drive a kernel; None when something newer turned up."""
-        steps, shapes = find_kernel(task.kernel)(*operands), tuple(map(np.shape, operands))
-        panel = 0
+        steps, panel = find_kernel(task.kernel)(*operands), 0
         while True:
-            began, work = self._clock.worked_s(), (task.kernel, shapes, panel)
+            began = self._clock.worked_s()
             try:
                 next(steps)
             except StopIteration as stop:
-                self._lag(task, work, self._clock.worked_s() - began)
+                self._lag(task, operands, panel, self._clock.worked_s() - began)
                 result: Result = stop.value
                 return result if task.slowness <= 1 or self._task is task else None
-            self._lag(task, work, self._clock.worked_s() - began)
+            self._lag(task, operands, panel, self._clock.worked_s() - began)
             self._until_due(task)
             self._look(0.0)
             if self._task is not task:
@@ -275,7 +274,7 @@ class Worker:
                 return None
             panel += 1
 
-    def _lag(self, task: Task, work: Hashable, worked_s: float) -> None:
+    def _lag(self, task: Task, operands: Sequence[Any], panel: int, worked_s: float) -> None:
         """Take as much longer for a panel as a worker that is so slow would; no worker is made faster.
 
         The delay stretches the processor's time and not the wall's, since a worker is not slow because others keep the
@@ -284,6 +283,7 @@ class Worker:
         """
         if task.slowness <= 1 or self._task is not task:
             return
+        work = task.kernel, tuple(map(np.shape, operands)), panel
         self._due += task.slowness * self._usual.learn(work, worked_s)
         if self._turn is not None:
             self._turn.give()  # a worker that only pretends to work needs no core
