@@ -72,10 +72,24 @@ def test_killing_spare_workers_changes_nothing_and_one_more_is_an_error(extra):
                 model.fit(matrix(), cluster, callback=kill)
 
 
+def blas_threads():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
 def test_the_masters_blas_keeps_to_one_core_while_workers_have_the_others():
-    threads = lambda: {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}  # noqa: E731
     with threadpool_limits(2, "blas"):
-        before = threads()
+        before = blas_threads()
         with LocalCluster(2):
-            assert threads() == {1}
-        assert threads() == before
+            assert blas_threads() == {1}
+        assert blas_threads() == before
+
+
+def test_a_small_fit_keeps_to_one_blas_thread_and_a_large_one_does_not():
+    seen = []
+    with threadpool_limits(2, "blas"):
+        before = blas_threads()
+        for rows in (60, 20_000):
+            ratings = np.random.default_rng(0).standard_normal((rows, 50))
+            CodedALS(4, iterations=1).fit(ratings, callback=lambda entry: seen.append(blas_threads()))
+        assert seen == [{1}, before]
+        assert blas_threads() == before

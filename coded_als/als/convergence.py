@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from coded_als.als.ritz import (
 from coded_als.arrays import Array
 from coded_als.codes.decoding import ROUNDING_UNITS
 from coded_als.models.checkpoint import arrays_like
+from coded_als.planner.solvers import GUARD_VECTORS
 
 # The component of a random start along a given direction, some 1 / sqrt(l), is seldom smaller than that divided by this: for
 # a few columns together, once in ten thousand starts.
@@ -40,6 +41,9 @@ class Outside:
     largest: float  # the largest of them, or a stand-in
     quadratic: float = 1.1  # safety factor of the quadratic bound of `loss_bound`
     linear: float = 1.0  # safety factor of its linear bound: 1 where ``largest`` is sure, else `start_safety`
+    beside: int = (
+        0  # guards too close to the last value of the rank to be told from it: their gains count like those inside
+    )
 
     @classmethod
     def guarded(cls, smallest: float, length: int) -> Outside:
@@ -116,6 +120,24 @@ def spectral_objective(left_out: float, values: Array, regularization: float) ->
     return float(left_out + kept.sum())
 
 
+# The probability that the random columns of a probe together see less of an eigenvalue than `random_start_bound` allows for.
+UNSEEN = 1e-8
+
+
+def random_start_bound(value: float, steps: int, columns: int, length: int) -> float:
+    """A bound of the largest eigenvalue of a positive semidefinite matrix, from its value in a Krylov space of random columns.
+
+    The space of one random column after k products has no value of (1 - e) times the largest eigenvalue with a probability of at
+    most 1.648 l^(1/2) exp(-(2k - 1) e^(1/2)) (J. Kuczynski and H. Wozniakowski, SIAM J. Matrix Anal. Appl. 13, 1992), and
+    that of several columns only where each of them fails.
+
+    ``value``: the largest Ritz value; ``steps``: products, k; ``columns``: random ones; ``length``: l. Infinite where so few
+    products prove nothing.
+    """
+    part = ((np.log(1.648 * np.sqrt(length)) - np.log(UNSEEN) / columns) / (2 * steps - 1)) ** 2
+    return float(value / (1 - part)) if part < 1 else np.inf
+
+
 # Separates the random columns of probes from all others.
 PROBE = 1
 PROBE_COLUMNS, KNOWN_COLUMNS, PROBE_STEPS = 4, 5, 48
@@ -143,12 +165,13 @@ def probed(
     harmless: float = 0.0,
     harmful: float = np.inf,
     number: int = 0,
+    proves: Callable[[float], bool] = lambda above: False,
 ) -> Probe:
     """The largest eigenvalue of D outside a subspace, as far as it takes to judge the subspace.
 
-    The probe ends where that eigenvalue is told from ``below``, is at most ``harmless`` or at least ``harmful``. Its random
-    columns are those of its ``number``: the directions that an earlier probe found joined the subspace, so the same
-    columns again would be blind to the very directions that they lacked.
+    The probe ends where that eigenvalue is told from ``below``, is at most ``harmless`` or at least ``harmful``, and where a
+    bound of it ``proves`` what is to be proved. Its random columns are those of its ``number``: the directions that an earlier
+    probe found joined the subspace, so the same columns again would be blind to the very directions that they lacked.
 
     ``vectors``: an orthonormal basis of the subspace, (l, k) with k < l; ``known``: directions to start from beside
     random ones, (l, j): guards, or directions that an earlier probe found.
@@ -159,14 +182,18 @@ def probed(
     # the last step, too, leaves a block that would come next
     space = KrylovSpace.outside(vectors, (PROBE_STEPS + 1) * columns.shape[1])
     space.join(columns)
-    for _ in range(PROBE_STEPS):
+    for step in range(1, PROBE_STEPS + 1):
         space.grow(problem.gram_product(space.pending))
         pairs = space.pairs(columns.shape[1], 0)
-        value, missed = float(pairs.values[0]), start_safety(problem.length) * float(pairs.residuals[0])
-        told = missed <= SEPARATED * abs(below - value) or value + missed <= harmless or value >= harmful
+        value, residual = float(pairs.values[0]), float(pairs.residuals[0])
+        chance = random_start_bound(value, step, PROBE_COLUMNS, problem.length)
+        above = min(value + start_safety(problem.length) * residual, chance)
+        told = above - value <= SEPARATED * abs(below - value) or value >= harmful
+        # where even the value itself as a bound proves nothing, the subspace must become better first
+        told = told or proves(above) or (above <= harmless and not proves(value))
         if told or space.next == 0:
             break
-    return Probe(vectors.shape[1], value, float(pairs.residuals[0]), value + missed, pairs.vectors)
+    return Probe(vectors.shape[1], value, residual, above, pairs.vectors)
 
 
 Outcome = Literal["running", "converged", "undecided", "unfinished"]
@@ -320,8 +347,13 @@ class Stopping:
             harmful = self._harmless + worth if self._is_narrow else np.inf
             # the gap to the probe's bound is all that a warm start has, and rounds cost more than products at the master
             enough = 0.0 if self.warm else self._harmless
-            self._probe = probed(self.problem, right[:, :inside], below, known, enough, harmful, self._judged)
-            outside = self._probed_outside(self._probe)
+
+            def proves(above: float) -> bool:
+                sure = self._certificate(exact, 0.0, self._outside_of_rank(exact, inside, above))
+                return sure.remaining <= MARGIN * self.tolerance
+
+            self._probe = probed(self.problem, right[:, :inside], below, known, enough, harmful, self._judged, proves)
+            outside = self._outside_of_rank(exact, inside, self._probe.above)
         return self._certificate(exact, 0.0, outside), outside
 
     def _start_of_probe(self, pairs: RitzPairs) -> tuple[Array | None, int]:
@@ -335,8 +367,29 @@ class Stopping:
         guards = pairs.vectors[:, self.rank :]
         return self._probe.vectors if self._probe is not None and guards.size == 0 else guards, self.rank
 
-    def _probed_outside(self, probe: Probe) -> Outside:
-        return Outside(probe.above, quadratic=2.0) if probe.inside > self.rank else Outside(probe.above)
+    def _outside_of_rank(self, pairs: RitzPairs, inside: int, above: float) -> Outside:
+        """The eigenvalues outside the leading ``rank`` directions, where those outside of the first ``inside`` are at most ``above``.
+
+        The guards among these are no eigenvectors. Those beside the cut gain what the other pairs may gain. A guard further
+        below, of value t and residual r, lifts what lies outside by at most r^2 / (c - t), as seen from values of c and more
+        (the Schur complement of the guards).
+        """
+        beside, lifts = self._told_guards(pairs, inside)
+        return Outside(above + float(lifts[-1]) if lifts.size else above, beside=beside)
+
+    def _told_guards(self, pairs: RitzPairs, inside: int) -> tuple[int, Array]:
+        """Number of the guards, up to the first ``inside`` pairs, that are beside the cut, and what those after them lift together."""
+        residuals = pairs.residuals[self.rank : inside]
+        near = residuals > SETTLED * self._below(pairs, self.rank)[: residuals.size]
+        beside = int(near.size - np.argmax(near[::-1])) if near.any() else 0
+        return beside, np.cumsum(
+            residuals[beside:] ** 2 / self._below(pairs, self.rank + beside)[: residuals.size - beside]
+        )
+
+    def _below(self, pairs: RitzPairs, count: int) -> Array:
+        """The distances of all pairs after the first ``count`` from the last of these, none below zero."""
+        cut = pairs.values[min(count, pairs.values.size) - 1]
+        return np.asarray(np.maximum(cut - pairs.values[count:], np.finfo(np.float64).tiny))
 
     @property
     def _is_narrow(self) -> bool:
@@ -456,7 +509,8 @@ class Stopping:
         if not self.problem.cancels(explained):
             # each of the values may be off by as much as its residual
             rounding += self.rank * noise + ROUNDING_UNITS * self.problem.rounding * left_out
-        loss = loss_bound(pairs.values, pairs.residuals + noise, outside, self.rank, self.regularization)
+        counted = self.rank + outside.beside
+        loss = loss_bound(pairs.values, pairs.residuals + noise, outside, counted, self.regularization)
         return Certificate(spectral_objective(left_out, values, self.regularization), loss + rounding)
 
     def _nothing_outside(self, pairs: RitzPairs) -> Outside | None:
@@ -474,17 +528,24 @@ class Stopping:
             return Outside.guarded(float(settled[-1]), self.problem.length) if settled.size else None
         if self._probe is None or self._probe.inside > min(self.rank, pairs.values.size) + self._settled_count(pairs):
             return None
-        return self._probed_outside(self._probe)
+        proved = self._outside_of_rank(pairs, self._probe.inside, self._probe.above)
+        # of another subspace of as many dimensions
+        return proved if self._probe.inside <= self.rank else replace(proved, quadratic=2.0)
 
     def _settled_count(self, pairs: RitzPairs) -> int:
-        """Number of the first guards that have settled."""
+        """Number of the first guards that a probe may leave out: see `_outside_of_rank`.
+
+        Those beside the cut have residuals as small as those that count. Those below have settled, and together lift what lies
+        outside by little of their distance.
+        """
         last = min(self.rank, pairs.values.size) - 1
         residuals = pairs.residuals[self.rank :]
-        settled = residuals <= SETTLED * (pairs.values[last] - pairs.values[self.rank :])
-        if self.warm:
-            # a residual as small as those that count lifts no eigenvalue outside to the cut
-            settled |= residuals <= GUARD_RATIO * pairs.residuals[last]
-        return int(np.argmin(np.append(settled, False)))
+        settled = residuals <= SETTLED * self._below(pairs, self.rank)
+        alike = residuals <= GUARD_RATIO * pairs.residuals[last]
+        count = int(np.argmin(np.append(settled | alike, False)))
+        beside, lifts = self._told_guards(pairs, self.rank + count)
+        little = lifts <= SEPARATED * self._below(pairs, self.rank + beside)[: lifts.size]
+        return beside + int(np.argmin(np.append(little, False)))
 
     def _settled_guards(self, pairs: RitzPairs) -> Array:
         """Values of the guards that are evidence of the eigenvalues outside, descending, (at most guards,).
@@ -504,7 +565,7 @@ class Stopping:
         Without guards it is extrapolated from the residuals: those of subspace iteration shrink by lambda_(d+1) / lambda_d an
         iteration in the end (B. Parlett, The Symmetric Eigenvalue Problem, chapter 14).
         """
-        inside = float(pairs.values[-1])
+        inside = float(pairs.values[: self.rank + GUARD_VECTORS][-1])
         if pairs.guards > 0:
             return Outside(inside)
         if (nothing := self._nothing_outside(pairs)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Self, get_args
@@ -22,6 +23,7 @@ from coded_als.als.spread import Spread, Where, auto_code, choose_spread, extent
 from coded_als.als.ties import resolved as resolved_cut
 from coded_als.als.updates import inverse_of_gram
 from coded_als.arrays import Array, Integers
+from coded_als.blas import one_blas_thread
 from coded_als.checks import RNG, require_number, require_one_of, require_whole, seed_from
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
@@ -51,6 +53,11 @@ FREE = (
     "iterations", "block", "code", "partitions", "precomputation", "decoding_tolerance", "verify",
     "memory_per_worker",
 )  # fmt: skip
+
+
+# Where a round multiplies fewer numbers at the master, one BLAS thread is the sooner done: each of many small steps would wait for
+# the others to join in, and for those of another BLAS, which go on spinning for a tenth of a second.
+SMALL = 10_000_000
 
 
 class CodedALS(FactorModel):
@@ -266,9 +273,15 @@ class CodedALS(FactorModel):
             reporting(callback, progress, self) as report,
             recording(self, matrix, report, checkpoint, cluster.seconds, FREE, CodedIteration, ids=ids) as run,
             Scope(cluster) as scope,
+            one_blas_thread() if self._is_small(matrix, spread.columns) else nullcontext(),
         ):
             self._fit(matrix, spread, verified(scope, self.verify), run, warm)
         return self if ids is None else self.set_ids(*ids)
+
+    def _is_small(self, ratings: Any, columns: int) -> bool:
+        """Whether a round with so many columns, and algebra with some times the rank, take one thread less time than two."""
+        entries = 0 if sparse.issparse(ratings) else ratings.size
+        return bool((2 * self.rank * min(ratings.shape) + entries) * 2 * columns < SMALL)
 
     def _fit(self, ratings: Any, spread: Spread, cluster: Cluster, run: FitRecorder, warm: Start | None) -> None:
         """Factorize checked ratings in a scope of their own."""
@@ -337,8 +350,8 @@ class CodedALS(FactorModel):
             held, problem, start, begun, self.rank, self.iterations, ridge, recorder, self.protocol, log, spread.code,
             decoding,
         )  # fmt: skip
-        basis, weights = solver_of(self.solver)(given)
         tied: Array = np.empty(0)
+        basis, weights = solver_of(self.solver)(given)
         if stopping.may_be_tied:
             cut = resolved_cut(problem, basis, self.rank, stopping.spare)
             stopping.concede(cut.lost)

@@ -12,6 +12,8 @@ from coded_als.als.solving import SolverInput
 from coded_als.arrays import Array
 from coded_als.planner.solvers import GUARD_VECTORS
 
+# Guards of a narrow block that a probe of the data leaves out where they have settled: it is the sooner done, the more they are.
+DEFLATED = 20
 # Separates the random columns that join a narrow block from those of probes.
 OTHERS = 2
 
@@ -31,7 +33,7 @@ def solve(given: SolverInput) -> tuple[Array, Array]:
     # a run that goes on may be given another width, but its evidence is that of its start
     width = space.begun
     recorder.begins_with(width)
-    shown = min(width if width > rank else wanted, length)
+    shown = min(width if width > rank else rank + DEFLATED, length)
     pairs = space.pairs(shown, rank) if space.known else RitzPairs.none()
     for _ in range(len(recorder.history), given.iterations):
         space.make_room(space.next)
@@ -47,11 +49,11 @@ def solve(given: SolverInput) -> tuple[Array, Array]:
             space.make_room(space.next + missed.shape[1] + width)
             space.join(np.hstack([missed, others]))
         elif recorder.renews():
-            space.renew(pairs.vectors)
+            space.renew(pairs.vectors[:, :wanted])
         if space.next == 0:
             break
     # a run may go on from a space that has just begun anew, with no iteration left
-    basis = _completed(pairs.vectors if pairs.values.size else space.pending, rank)
+    basis = _completed(pairs.vectors[:, : max(wanted, width)] if pairs.values.size else space.pending, rank)
     return basis, basis
 
 

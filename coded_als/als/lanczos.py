@@ -24,6 +24,8 @@ from coded_als.models.checkpoint import Settled, arrays_like
 CAPACITY = 12
 # Rows of a product that is subtracted: with usual widths they are in the second cache.
 PANEL_ROWS = 4096
+# OpenBLAS copies the factors of a product with more multiplications than this; parts with fewer rows cost too many calls.
+COPIED, FEW_ROWS = 1_000_000, 512
 # NumPy and SciPy bring a BLAS each, and threads of the one spin for a while where the other works: on two cores a small
 # step of SciPy between two of NumPy takes some ten times as long. So every step calls NumPy, with one exception: SciPy computes
 # the leading pairs of a relation with more columns than this, as NumPy would compute all of them, which takes longer still (of
@@ -248,9 +250,22 @@ def _leading(matrix: Array, count: int) -> tuple[Array, Array]:
 
 def _taken_out(space: Array, columns: Array) -> Array:
     """Take the part in an orthonormal space, (l, k), out of columns, (l, b), in place; its coordinates, (k, b)."""
-    taken = space.T @ columns
+    taken = _coordinates(space, columns)
     _subtract(columns, space, taken)
-    return np.asarray(taken)
+    return taken
+
+
+def _coordinates(space: Array, columns: Array) -> Array:
+    """S^T C, (k, b), of a space, (l, k), and columns, (l, b), both in Fortran order."""
+    # of few columns some rows at a time, which BLAS multiplies as they lie in memory; it copies larger parts into an order of its
+    # own first, which takes as long as the product
+    rows = COPIED // max(1, space.shape[1] * columns.shape[1])
+    if not FEW_ROWS <= rows < len(columns):
+        return np.asarray((columns.T @ space).T)
+    taken: Array = np.zeros((columns.shape[1], space.shape[1]))
+    for start in range(0, len(columns), rows):
+        taken += columns[start : start + rows].T @ space[start : start + rows]
+    return np.asarray(taken.T)
 
 
 def _subtract(columns: Array, space: Array, coordinates: Array) -> None:

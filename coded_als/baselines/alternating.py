@@ -14,7 +14,7 @@ from coded_als.arrays import Array, Floats
 from coded_als.baselines.half_step import RatingFacts, Reading, Rows
 from coded_als.baselines.model import Entries, thread_count
 from coded_als.baselines.quadratic import QuadraticModel
-from coded_als.baselines.threads import one_blas_thread
+from coded_als.blas import one_blas_thread
 from coded_als.checks import RNG, require_number, require_one_of, require_whole, seed_from
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import pattern, power_of_four, rating_matrix

@@ -8,15 +8,14 @@ shared out, BLAS is held to one thread.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
+
+from coded_als.blas import one_blas_thread
 
 RowLoop = Callable[[NDArray[np.int64]], None]
 
@@ -27,19 +26,6 @@ _PARTS_PER_THREAD = 8
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    # looking through the loaded libraries takes milliseconds, and they do not change
-    return ThreadpoolController()
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Hold every loaded BLAS to one thread."""
-    with _controller().limit(limits=1, user_api="blas"):
-        yield
 
 
 def for_all_rows(loop: RowLoop, work: NDArray[Any], threads: int, together: int = 1) -> None:

@@ -22,11 +22,11 @@ import numpy as np
 import zmq
 from distributed import Client, LocalCluster
 
+from coded_als.blas import one_blas_thread
 from coded_als.checks import RNG, require_number, require_whole, seed_from
 from coded_als.dask.plugin import CodedWorkers, public_keys, remove_parts, start_workers
 from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError, reason_of
-from coded_als.master.guards import give_blas_its_threads_back, keep_blas_to_one_thread
 from coded_als.master.link import FAREWELL_S, Link
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
 from coded_als.worker.addresses import is_on_this_machine, private_address
@@ -296,8 +296,7 @@ class DaskCluster(ZmqCluster):
             link, credentials, allowed = _open_link(client, advertise, resources)
             require_reachable(link.endpoint, asked(client, why_unreachable, link.endpoint))
             if is_on_this_machine(link.endpoint):
-                keep_blas_to_one_thread()
-                resources.callback(give_blas_its_threads_back)
+                resources.enter_context(one_blas_thread())
             place = "" if link.memory is None else link.memory.place
             starter = WorkerStarter(client, Slots(workers), link.endpoint, credentials, allowed, place)
             resources.callback(starter.end)

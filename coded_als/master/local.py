@@ -13,11 +13,11 @@ import sys
 import tempfile
 from contextlib import ExitStack
 
+from coded_als.blas import one_blas_thread
 from coded_als.checks import RNG, require_number, seed_from
 from coded_als.cluster.machine import this_machine
 from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
-from coded_als.master.guards import give_blas_its_threads_back, keep_blas_to_one_thread
 from coded_als.master.link import Link
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
 from coded_als.wire import SharedMemory
@@ -169,8 +169,7 @@ class LocalCluster(ZmqCluster):
         with ExitStack() as resources:
             link = Link(private_address(resources), credentials.password, shares_memory=True)
             resources.callback(link.close)
-            keep_blas_to_one_thread()
-            resources.callback(give_blas_its_threads_back)
+            resources.enter_context(one_blas_thread())
             self._fleet = Fleet(workers, link.endpoint, credentials, restart, link.memory)
             resources.callback(self._fleet.end)
             super().__init__(

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als import CodedALS, InlineCluster
-from coded_als.als.convergence import REMEDIES, Outside, loss_bound, probed
+from coded_als.als import convergence
+from coded_als.als.convergence import REMEDIES, Outside, Stopping, loss_bound, probed, random_start_bound
 from coded_als.als.problem import Problem
-from coded_als.als.ritz import signs
+from coded_als.als.ritz import RitzPairs, signs
 from coded_als.cli import main
 from coded_als.errors import UsageError
 from tests.strategies import seeds
@@ -250,6 +251,69 @@ def test_a_probe_misses_nothing_outside(seed, place, hidden, decay):
     probe = probed(problem, vectors[:, :3], 5.0, None)
     assert probe.above >= squares[3:].max() * (1 - 1e-12)
     assert probe.value <= squares[3:].max() * (1 + 1e-12)
+
+
+SPECTRA = {
+    "one above a flat rest": np.r_[1.0, np.full(99, 0.7)],
+    "one above a close rest": np.r_[1.0, np.full(99, 0.95)],
+    "even": np.linspace(1.0, 0.0, 100),
+    "dense at the top": 1.0 - np.linspace(0.0, 1.0, 100) ** 3,
+    "falling": 0.8 ** np.arange(100),
+}
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_a_random_start_sees_less_than_its_bound_as_seldom_as_that_says(spectrum, columns, monkeypatch):
+    """At one chance in 20, so that it can be counted: by products with the spectrum itself, and numpy's own eigenvalues."""
+    monkeypatch.setattr(convergence, "UNSEEN", 0.05)
+    values, draws = SPECTRA[spectrum], 200
+    for steps in (2, 4, 7, 12):
+        missed = 0
+        for seed in range(draws):
+            block = np.random.default_rng((seed, steps)).standard_normal((values.size, columns))
+            parts = [block / np.linalg.norm(block, axis=0)]
+            for _ in range(steps - 1):
+                # each block made orthonormal, which spans the same space with all its digits
+                known = np.linalg.qr(np.hstack(parts))[0]
+                parts = [known, values[:, np.newaxis] * known[:, -columns:]]
+            space = np.linalg.qr(np.hstack(parts))[0]
+            found = np.linalg.eigvalsh(space.T @ (values[:, np.newaxis] * space))[-1]
+            missed += random_start_bound(float(found), steps, columns, values.size) < 1.0
+        assert missed <= 0.05 * draws + 3 * np.sqrt(0.05 * draws)
+
+
+@given(seed=seeds, length=st.integers(4, 24), closeness=st.floats(-6, 0), kind=st.integers(0, 3), data=st.data())
+@settings(max_examples=300)
+def test_the_loss_bound_holds_with_guards_that_are_no_eigenvectors(seed, length, closeness, kind, data):
+    """Any subspace, also one that lacks a direction: against numpy's eigenvalues, with the true bound of what lies outside."""
+    rank = data.draw(st.integers(1, length - 3))
+    inside = data.draw(st.integers(rank, length - 1))
+    rng = np.random.default_rng(seed)
+    spectra = (
+        rng.random(length),
+        np.geomspace(1.0, 1e-4, length),
+        np.round(4 * rng.random(length)) / 4 + 1e-3 * rng.random(length),
+        1 - 10.0 ** rng.uniform(-6, 0, length) * rng.random(length),
+    )
+    true = np.sort(spectra[kind])[::-1]
+    near = np.eye(length)[:, :inside]
+    if data.draw(st.booleans()):
+        near[:, rng.integers(inside)] = np.eye(length)[:, inside]
+    near = np.linalg.qr(near + 10.0 ** rng.uniform(closeness - 3, closeness, inside) * rng.standard_normal(near.shape))[
+        0
+    ]
+    values, turned = np.linalg.eigh(near.T @ (true[:, np.newaxis] * near))
+    values, vectors = values[::-1], near @ turned[:, ::-1]
+    residuals = np.linalg.norm(true[:, np.newaxis] * vectors - vectors * values, axis=0)
+    pairs = RitzPairs(values, vectors, residuals, inside - rank)
+    stopping = Stopping(Problem.of(np.diag(np.sqrt(true))), rank, 0.0, 1e-8, block=1)
+    for told in {rank, rank + stopping._settled_count(pairs), inside}:
+        rest = np.linalg.qr(vectors[:, :told], mode="complete")[0][:, told:]
+        above = float(np.linalg.eigvalsh(rest.T @ (true[:, np.newaxis] * rest))[-1])
+        outside = stopping._outside_of_rank(pairs, told, above)
+        bound = stopping._certificate(pairs, 0.0, outside).loss
+        assert bound >= (true[:rank] - values[:rank]).sum() * (1 - 1e-9) - 1e-13
 
 
 @pytest.mark.parametrize("protocol", ["fused", "paper"])

@@ -213,6 +213,27 @@ ALGORITHM = (
         ("tests/als/test_coarse_products.py::test_products_beyond_what_is_trusted_are_checked_on_the_data",),
     ),
     Mutant(
+        "guards that are no eigenvectors lift nothing",
+        "coded_als/als/convergence.py",
+        "return Outside(above + float(lifts[-1]) if lifts.size else above, beside=beside)",
+        "return Outside(above, beside=beside)",
+        ("tests/als/test_convergence.py::test_the_loss_bound_holds_with_guards_that_are_no_eigenvectors",),
+    ),
+    Mutant(
+        "guards beside the cut gain nothing",
+        "coded_als/als/convergence.py",
+        "counted = self.rank + outside.beside",
+        "counted = self.rank",
+        ("tests/als/test_convergence.py::test_the_loss_bound_holds_with_guards_that_are_no_eigenvectors",),
+    ),
+    Mutant(
+        "a random start is believed to see all",
+        "coded_als/als/convergence.py",
+        "np.log(UNSEEN) / columns) / (2 * steps - 1)",
+        "np.log(UNSEEN) / columns) / (4 * steps - 1)",
+        ("tests/als/test_convergence.py::test_a_random_start_sees_less_than_its_bound_as_seldom_as_that_says",),
+    ),
+    Mutant(
         "guards of a narrow block are believed",
         "coded_als/als/convergence.py",
         "if pairs.guards > 0 and not self._is_narrow:",
