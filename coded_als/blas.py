@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 _lock = threading.Lock()
@@ -13,22 +12,17 @@ _holders = 0
 _limits: Any = None
 
 
-@cache
-def _controller() -> Any:
-    # to look through the loaded libraries takes milliseconds; one that is loaded later is not held, and the algorithm brings SciPy's
-    import scipy.linalg  # noqa: F401
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread; where several hold it at a time, also in other threads, the last one gives the threads back."""
     global _holders, _limits
+    # a BLAS that is loaded later would not be held, and the algorithm brings SciPy's
+    import scipy.linalg  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
     with _lock:
         if _holders == 0:
-            _limits = _controller().limit(limits=1, user_api="blas")
+            _limits = threadpool_limits(1, "blas")
         _holders += 1
     try:
         yield

@@ -1,4 +1,4 @@
-"""What must not come between: a collection of garbage in a round, a signal in work that must not be torn apart."""
+"""Guards of a round: garbage is collected after it, a signal is handled after work that must not be torn apart."""
 
 from __future__ import annotations
 
