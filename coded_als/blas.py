@@ -8,27 +8,42 @@ from contextlib import contextmanager
 from typing import Any
 
 _lock = threading.Lock()
-_holders = 0
+# those who hold BLAS, those who need all of its threads all the same, and the limits while it is held
+_holders, _released = 0, 0
 _limits: Any = None
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread; where several hold it at a time, also in other threads, the last one gives the threads back."""
-    global _holders, _limits
+    _change(holders=1)
+    try:
+        yield
+    finally:
+        _change(holders=-1)
+
+
+@contextmanager
+def all_blas_threads() -> Iterator[None]:
+    """Give BLAS its threads back for a while, for long work while the workers of this machine have none."""
+    _change(released=1)
+    try:
+        yield
+    finally:
+        _change(released=-1)
+
+
+def _change(holders: int = 0, released: int = 0) -> None:
+    global _holders, _released, _limits
     # a BLAS that is loaded later would not be held, and the algorithm brings SciPy's
     import scipy.linalg  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     with _lock:
-        if _holders == 0:
+        _holders, _released = _holders + holders, _released + released
+        held = _holders > 0 and _released == 0
+        if held and _limits is None:
             _limits = threadpool_limits(1, "blas")
-        _holders += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _holders -= 1
-            if _holders == 0:
-                _limits.restore_original_limits()
-                _limits = None
+        elif not held and _limits is not None:
+            _limits.restore_original_limits()
+            _limits = None

@@ -14,6 +14,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from coded_als import CodedALS, LocalCluster
+from coded_als.blas import all_blas_threads, one_blas_thread
 from coded_als.errors import NotEnoughWorkers
 from tests.master.processes import is_running
 
@@ -36,6 +37,7 @@ def test_a_process_with_sleeping_workers_ends_before_they_wake():
     script = """
 import json, sys, numpy as np
 from coded_als import CodedALS, LocalCluster
+from coded_als.blas import all_blas_threads, one_blas_thread
 with LocalCluster(12, delays="slow:n=3,delay=30s") as cluster:
     print(json.dumps(list(cluster.process_ids.values())), flush=True)
     model = CodedALS(5, partitions=3).fit(np.random.default_rng(0).standard_normal((80, 60)), cluster)
@@ -80,6 +82,20 @@ def test_the_masters_blas_keeps_to_one_core_while_workers_have_the_others():
     with threadpool_limits(2, "blas"):
         before = blas_threads()
         with LocalCluster(2):
+            assert blas_threads() == {1}
+        assert blas_threads() == before
+
+
+def test_the_master_has_its_threads_back_for_a_while_with_the_last_that_needs_them():
+    with threadpool_limits(2, "blas"):
+        before = blas_threads()
+        with all_blas_threads(), one_blas_thread():
+            assert blas_threads() == before
+        with one_blas_thread():
+            with all_blas_threads():
+                with all_blas_threads(), one_blas_thread():
+                    assert blas_threads() == before
+                assert blas_threads() == before
             assert blas_threads() == {1}
         assert blas_threads() == before
 

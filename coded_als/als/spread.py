@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from coded_als.als.products import AT_WORST, DATA, DistributedData, RoundLog, St
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.updates import symmetric
 from coded_als.arrays import FLOAT64, FLOAT_BYTES, Array, eps_of
+from coded_als.blas import all_blas_threads
 from coded_als.cluster.backups import backups_of
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.rules import first_copies, rule_for
@@ -44,8 +46,19 @@ GRAM_LEFT, GRAM_RIGHT, WHOLE = "A_left", "A_right", "A"
 Where = Literal["auto", "local", "coded", "none"]
 
 
+# Multiplications from which on all cores of the master form D: the workers that it may share them with have no work yet.
+LONG = 1_000_000_000
+
+
 def local_gram(problem: Problem) -> Array:
     """D = A^T A, (l, l), at the master: right for a sparse R, as its Gram matrix costs little."""
+    rows, length = problem.matrix.shape
+    with all_blas_threads() if not problem.is_sparse and rows * length**2 > LONG else nullcontext():
+        return _gram(problem)
+
+
+def _gram(problem: Problem) -> Array:
+    """A^T A, (l, l)."""
     # centred, or widened to float64, before it is multiplied: some rows at a time
     if isinstance(problem, CentredProblem) or (not problem.is_sparse and problem.matrix.dtype != FLOAT64):
         return np.asarray(sum(block.T @ block for _, block in problem.panels()))
