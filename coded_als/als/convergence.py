@@ -41,9 +41,7 @@ class Outside:
     largest: float  # the largest of them, or a stand-in
     quadratic: float = 1.1  # safety factor of the quadratic bound of `loss_bound`
     linear: float = 1.0  # safety factor of its linear bound: 1 where ``largest`` is sure, else `start_safety`
-    beside: int = (
-        0  # guards too close to the last value of the rank to be told from it: their gains count like those inside
-    )
+    beside: int = 0  # guards too close to the last value of the rank to be told from it: what they gain counts too
 
     @classmethod
     def guarded(cls, smallest: float, length: int) -> Outside:
@@ -169,8 +167,8 @@ def probed(
 ) -> Probe:
     """The largest eigenvalue of D outside a subspace, as far as it takes to judge the subspace.
 
-    The probe ends where that eigenvalue is told from ``below``, is at most ``harmless`` or at least ``harmful``, and where a
-    bound of it ``proves`` what is to be proved. Its random columns are those of its ``number``: the directions that an earlier
+    The probe ends where that eigenvalue is told from ``below``, is at least ``harmful``, or has a bound that ``proves`` what
+    is to be proved; and where it is at most ``harmless``, if its value proves nothing either. Its random columns are those of its ``number``: the directions that an earlier
     probe found joined the subspace, so the same columns again would be blind to the very directions that they lacked.
 
     ``vectors``: an orthonormal basis of the subspace, (l, k) with k < l; ``known``: directions to start from beside
@@ -217,6 +215,8 @@ COARSE = (
 TRUSTED = 1e-10
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
+# The guards that a probe leaves out lift what lies outside by at most this part of their distance from the cut.
+LIFTED = 0.1
 # A guard has settled if its residual is at most this part of its distance from the cut, which bounds the sine of its
 # angle to all above the cut (Davis and Kahan), or this many times the residual of the last pair above the cut.
 SETTLED, GUARD_RATIO = 0.25, 3.0
@@ -544,7 +544,7 @@ class Stopping:
         alike = residuals <= GUARD_RATIO * pairs.residuals[last]
         count = int(np.argmin(np.append(settled | alike, False)))
         beside, lifts = self._told_guards(pairs, self.rank + count)
-        little = lifts <= SEPARATED * self._below(pairs, self.rank + beside)[: lifts.size]
+        little = lifts <= LIFTED * self._below(pairs, self.rank + beside)[: lifts.size]
         return beside + int(np.argmin(np.append(little, False)))
 
     def _settled_guards(self, pairs: RitzPairs) -> Array:

@@ -55,8 +55,8 @@ FREE = (
 )  # fmt: skip
 
 
-# Where a round multiplies fewer numbers at the master, one BLAS thread is the sooner done: each of many small steps would wait for
-# the others to join in, and for those of another BLAS, which go on spinning for a tenth of a second.
+# Where a round takes fewer multiplications at the master, one BLAS thread is done sooner: in each of many small steps it would
+# wait for the other threads, and for those of another BLAS, which go on spinning for a tenth of a second.
 SMALL = 10_000_000
 
 
@@ -279,7 +279,7 @@ class CodedALS(FactorModel):
         return self if ids is None else self.set_ids(*ids)
 
     def _is_small(self, ratings: Any, columns: int) -> bool:
-        """Whether a round with so many columns, and algebra with some times the rank, take one thread less time than two."""
+        """Whether the products of a round with so many columns, and the algebra of a space of twice the rank, are small."""
         entries = 0 if sparse.issparse(ratings) else ratings.size
         return bool((2 * self.rank * min(ratings.shape) + entries) * 2 * columns < SMALL)
 
@@ -350,8 +350,8 @@ class CodedALS(FactorModel):
             held, problem, start, begun, self.rank, self.iterations, ridge, recorder, self.protocol, log, spread.code,
             decoding,
         )  # fmt: skip
-        tied: Array = np.empty(0)
         basis, weights = solver_of(self.solver)(given)
+        tied: Array = np.empty(0)
         if stopping.may_be_tied:
             cut = resolved_cut(problem, basis, self.rank, stopping.spare)
             stopping.concede(cut.lost)

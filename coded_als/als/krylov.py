@@ -12,7 +12,7 @@ from coded_als.als.solving import SolverInput
 from coded_als.arrays import Array
 from coded_als.planner.solvers import GUARD_VECTORS
 
-# Guards of a narrow block that a probe of the data leaves out where they have settled: it is the sooner done, the more they are.
+# Guards of a narrow block that a probe of the data may leave out: with more of them it takes fewer products.
 DEFLATED = 20
 # Separates the random columns that join a narrow block from those of probes.
 OTHERS = 2

@@ -46,7 +46,7 @@ GRAM_LEFT, GRAM_RIGHT, WHOLE = "A_left", "A_right", "A"
 Where = Literal["auto", "local", "coded", "none"]
 
 
-# Multiplications from which on all cores of the master form D: the workers that it may share them with have no work yet.
+# With more multiplications than this the master forms D on all of its cores: workers that share them have no work yet.
 LONG = 1_000_000_000
 
 
