@@ -22,6 +22,9 @@ from coded_als.models.checkpoint import Settled, arrays_like
 # The basis has at most so many times the columns of a block of rank and guards: the memory that a locally optimal
 # iteration takes for three blocks with images, which it copies as they turn.
 CAPACITY = 12
+# The basis of narrow blocks has fewer columns, so many times rank and guards or so many blocks: a restart from its best half
+# costs them hardly a round, and the algebra of a round grows with the columns.
+NARROW_CAPACITY, BLOCKS = 3.5, 14
 # Rows of a product that is subtracted: with usual widths they are in the second cache.
 PANEL_ROWS = 4096
 # OpenBLAS copies the factors of a product with more multiplications than this; parts with fewer rows cost too many calls.
@@ -56,7 +59,8 @@ class KrylovSpace:
     @classmethod
     def empty(cls, length: int, wanted: int, width: int) -> KrylovSpace:
         """A space without columns, with room for an iteration that wants ``wanted`` pairs from blocks of ``width`` columns."""
-        return cls(length, wanted, min(length, max(CAPACITY * wanted, wanted + 4 * width)))
+        enough = max(int(NARROW_CAPACITY * wanted), BLOCKS * width)
+        return cls(length, wanted, min(length, max(min(CAPACITY * wanted, enough), wanted + 4 * width)))
 
     @classmethod
     def outside(cls, vectors: Array, room: int) -> KrylovSpace:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als import CodedALS, InlineCluster, UsageError
+from coded_als.als import lanczos
 from coded_als.als.lanczos import KrylovSpace
 from coded_als.arrays import EPS, Array
 
@@ -140,3 +141,23 @@ def test_a_width_for_a_solver_that_has_one_is_refused() -> None:
         CodedALS(2, solver="lobpcg", block=4).fit(np.eye(5))
     with pytest.raises(UsageError, match="block must be a whole number of at least 1; got 0"):
         CodedALS(2, solver="krylov", block=0).fit(np.eye(5))
+
+
+@pytest.mark.parametrize(("rank", "width"), [(8, 2), (20, 5)])
+@pytest.mark.parametrize("spectrum", ["falling", "with a gap", "flat"])
+def test_restarts_of_narrow_blocks_cost_hardly_a_round(
+    spectrum: str, rank: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {
+        "falling": np.arange(1.0, 201) ** -0.5,
+        "with a gap": np.r_[np.linspace(2.0, 1.1, rank), np.linspace(1.0, 0.2, 200 - rank)],
+        "flat": np.linspace(2.0, 0.5, 200),
+    }[spectrum]
+    matrix = with_values(values, 220, seed=rank)
+    restarted = CodedALS(rank, solver="krylov", block=width).fit(matrix)
+    monkeypatch.setattr(lanczos, "NARROW_CAPACITY", 1000.0)
+    monkeypatch.setattr(lanczos, "CAPACITY", 1000)
+    whole = CodedALS(rank, solver="krylov", block=width).fit(matrix)
+    assert restarted.converged_
+    assert len(whole.rounds_) <= len(restarted.rounds_) <= 1.05 * len(whole.rounds_) + 1
+    assert excess(restarted, matrix) <= 2 * restarted.tolerance
