@@ -66,7 +66,13 @@ def test_damaged_cells_run_again(whole: Path, tmp_path: Path) -> None:
     folder = copy_of(whole, tmp_path)
     results = folder / "results.jsonl"
     first, second = results.read_bytes().splitlines(keepends=True)
-    for damaged in (first[:50] + b"\n", b'{"cell": 3}\n', first.replace(b"virtual_seconds_mean", b"v"), b"\xff\n"):
+    for damaged in (
+        first.replace(b"seconds_high95", b"seconds_hig95"),
+        first[:50] + b"\n",
+        b'{"cell": 3}\n',
+        first.replace(b"virtual_seconds_mean", b"v"),
+        b"\xff\n",
+    ):
         results.write_bytes(damaged + second)
         assert sweep(folder, "--resume").exit_code == 0
         assert results.read_bytes() == first + second

@@ -176,6 +176,9 @@ def parse_row(line: bytes, columns: Sequence[str] = ()) -> StoredRow:
         raise ValueError("a cell of the results has no status")
     if row["status"] == "done" and not all(type(row.get(name)) in (int, float) for name in columns):
         raise ValueError("a cell of the results lacks a number")
+    means = [name.removesuffix("mean") for name in row if name.endswith("_seconds_mean")]
+    if not all(f"{name}{end}" in row for name in means for end in ("low95", "high95")):
+        raise ValueError("a cell of the results lacks an interval")
     canonical(row)  # refuses numbers that are not finite
     return cast(StoredRow, row)
 
