@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 _lock = threading.Lock()
@@ -13,27 +13,26 @@ _holders, _released = 0, 0
 _limits: Any = None
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
+def one_blas_thread() -> AbstractContextManager[None]:
     """Hold BLAS to one thread; where several hold it at a time, also in other threads, the last one gives the threads back."""
-    _change(holders=1)
-    try:
-        yield
-    finally:
-        _change(holders=-1)
+    return _counted(holders=1)
+
+
+def all_blas_threads() -> AbstractContextManager[None]:
+    """Give BLAS its threads back for a while, for long work while the workers of this machine have none."""
+    return _counted(released=1)
 
 
 @contextmanager
-def all_blas_threads() -> Iterator[None]:
-    """Give BLAS its threads back for a while, for long work while the workers of this machine have none."""
-    _change(released=1)
+def _counted(holders: int = 0, released: int = 0) -> Iterator[None]:
+    _change(holders, released)
     try:
         yield
     finally:
-        _change(released=-1)
+        _change(-holders, -released)
 
 
-def _change(holders: int = 0, released: int = 0) -> None:
+def _change(holders: int, released: int) -> None:
     global _holders, _released, _limits
     # a BLAS that is loaded later would not be held, and the algorithm brings SciPy's
     import scipy.linalg  # noqa: F401

@@ -168,8 +168,9 @@ def probed(
     """The largest eigenvalue of D outside a subspace, as far as it takes to judge the subspace.
 
     The probe ends where that eigenvalue is told from ``below``, is at least ``harmful``, or has a bound that ``proves`` what
-    is to be proved; and where it is at most ``harmless``, if its value proves nothing either. Its random columns are those of its ``number``: the directions that an earlier
-    probe found joined the subspace, so the same columns again would be blind to the very directions that they lacked.
+    is to be proved. It also ends where the eigenvalue is at most ``harmless`` and its value as a bound would prove nothing.
+    The random columns are those of its ``number``: the directions that an earlier probe found joined the subspace, so the
+    same columns again would be blind to the very directions that they lacked.
 
     ``vectors``: an orthonormal basis of the subspace, (l, k) with k < l; ``known``: directions to start from beside
     random ones, (l, j): guards, or directions that an earlier probe found.
@@ -250,6 +251,12 @@ def remedy_of(outcome: Outcome, error: float, decoding: float, dtype: str = "flo
     if outcome == "undecided" and dtype == "float32":
         return SINGLE_REMEDY
     return COARSE.format(error=error) if outcome == "undecided" and error > decoding else REMEDIES.get(outcome)
+
+
+def _below(pairs: RitzPairs, first: int, last: int) -> Array:
+    """The distances of the pairs from ``first`` to ``last`` below the pair before them, none of them zero."""
+    cut = pairs.values[min(first, pairs.values.size) - 1]
+    return np.asarray(np.maximum(cut - pairs.values[first:last], np.finfo(np.float64).tiny))
 
 
 @dataclass(frozen=True)
@@ -334,27 +341,33 @@ class Stopping:
         left, sigma, right = singular_triplets(pairs.vectors, self.problem.image(pairs.vectors))
         residuals = sigma * np.linalg.norm(self.problem.adjoint(left) - right * sigma, axis=0)
         exact = RitzPairs(sigma**2, right, residuals, pairs.guards)
-        outside = self._nothing_outside(exact)
-        if outside is None:
-            # from the data alone, which may be finer than the products
-            known, inside = self._start_of_probe(exact)
-            # where there are fewer pairs than the rank asks for, every direction outside belongs inside
-            below = float(exact.values[self.rank - 1]) if exact.values.size >= self.rank else 0.0
-            worth = self.tolerance * self._certificate(exact, 0.0, Outside(0.0)).objective
-            # bound on eigenvalues that the ridge weight shrinks to nothing, or that lie above the cut by less than the
-            # tolerance for all together
-            self._harmless = max(below, self.regularization**2) + worth / (8 * self.rank)
-            harmful = self._harmless + worth if self._is_narrow else np.inf
-            # the gap to the probe's bound is all that a warm start has, and rounds cost more than products at the master
-            enough = 0.0 if self.warm else self._harmless
+        objective, rounding = self._objective(exact, 0.0)
 
-            def proves(above: float) -> bool:
-                sure = self._certificate(exact, 0.0, self._outside_of_rank(exact, inside, above))
-                return sure.remaining <= MARGIN * self.tolerance
+        def certified(outside: Outside) -> Certificate:
+            return Certificate(objective, self._loss(exact, 0.0, outside) + rounding)
 
-            self._probe = probed(self.problem, right[:, :inside], below, known, enough, harmful, self._judged, proves)
-            outside = self._outside_of_rank(exact, inside, self._probe.above)
-        return self._certificate(exact, 0.0, outside), outside
+        outside = self._nothing_outside(exact) or self._probed_outside(exact, certified)
+        return certified(outside), outside
+
+    def _probed_outside(self, pairs: RitzPairs, certified: Callable[[Outside], Certificate]) -> Outside:
+        """The eigenvalues outside the leading ``rank`` of exact pairs, by a probe of the data, which may be finer than the products."""
+        known, inside = self._start_of_probe(pairs)
+        # where there are fewer pairs than the rank asks for, every direction outside belongs inside
+        below = float(pairs.values[self.rank - 1]) if pairs.values.size >= self.rank else 0.0
+        worth = self.tolerance * certified(Outside(0.0)).objective
+        # bound on eigenvalues that the ridge weight shrinks to nothing, or that lie above the cut by less than the
+        # tolerance for all together
+        self._harmless = max(below, self.regularization**2) + worth / (8 * self.rank)
+        harmful = self._harmless + worth if self._is_narrow else np.inf
+        # the gap to the probe's bound is all that a warm start has, and rounds cost more than products at the master
+        enough = 0.0 if self.warm else self._harmless
+
+        def proves(above: float) -> bool:
+            return certified(self._outside_of_rank(pairs, inside, above)).remaining <= MARGIN * self.tolerance
+
+        inner = pairs.vectors[:, :inside]
+        self._probe = probed(self.problem, inner, below, known, enough, harmful, self._judged, proves)
+        return self._outside_of_rank(pairs, inside, self._probe.above)
 
     def _start_of_probe(self, pairs: RitzPairs) -> tuple[Array | None, int]:
         """Directions that a probe starts from beside random ones, (l, k), and the number of pairs inside.
@@ -375,21 +388,14 @@ class Stopping:
         (the Schur complement of the guards).
         """
         beside, lifts = self._told_guards(pairs, inside)
-        return Outside(above + float(lifts[-1]) if lifts.size else above, beside=beside)
+        return Outside(above + float(lifts.sum()), beside=beside)
 
     def _told_guards(self, pairs: RitzPairs, inside: int) -> tuple[int, Array]:
-        """Number of the guards, up to the first ``inside`` pairs, that are beside the cut, and what those after them lift together."""
-        residuals = pairs.residuals[self.rank : inside]
-        near = residuals > SETTLED * self._below(pairs, self.rank)[: residuals.size]
+        """Number of the guards among the first ``inside`` pairs that are beside the cut, and the lift of each guard after them."""
+        near = pairs.residuals[self.rank : inside] > SETTLED * _below(pairs, self.rank, inside)
         beside = int(near.size - np.argmax(near[::-1])) if near.any() else 0
-        return beside, np.cumsum(
-            residuals[beside:] ** 2 / self._below(pairs, self.rank + beside)[: residuals.size - beside]
-        )
-
-    def _below(self, pairs: RitzPairs, count: int) -> Array:
-        """The distances of all pairs after the first ``count`` from the last of these, none below zero."""
-        cut = pairs.values[min(count, pairs.values.size) - 1]
-        return np.asarray(np.maximum(cut - pairs.values[count:], np.finfo(np.float64).tiny))
+        first = self.rank + beside
+        return beside, pairs.residuals[first:inside] ** 2 / _below(pairs, first, inside)
 
     @property
     def _is_narrow(self) -> bool:
@@ -499,6 +505,11 @@ class Stopping:
         return Judgement(certificate.objective, certificate.remaining, outcome, cancelled)
 
     def _certificate(self, pairs: RitzPairs, noise: float, outside: Outside) -> Certificate:
+        objective, rounding = self._objective(pairs, noise)
+        return Certificate(objective, self._loss(pairs, noise, outside) + rounding)
+
+    def _objective(self, pairs: RitzPairs, noise: float) -> tuple[float, float]:
+        """The objective on the leading pairs, and its rounding; near an exact fit this takes a product with the data."""
         values = pairs.values[: self.rank]
         explained = float(values.sum())
         left_out = self.problem.squared_norm - explained
@@ -509,9 +520,11 @@ class Stopping:
         if not self.problem.cancels(explained):
             # each of the values may be off by as much as its residual
             rounding += self.rank * noise + ROUNDING_UNITS * self.problem.rounding * left_out
+        return spectral_objective(left_out, values, self.regularization), rounding
+
+    def _loss(self, pairs: RitzPairs, noise: float, outside: Outside) -> float:
         counted = self.rank + outside.beside
-        loss = loss_bound(pairs.values, pairs.residuals + noise, outside, counted, self.regularization)
-        return Certificate(spectral_objective(left_out, values, self.regularization), loss + rounding)
+        return loss_bound(pairs.values, pairs.residuals + noise, outside, counted, self.regularization)
 
     def _nothing_outside(self, pairs: RitzPairs) -> Outside | None:
         """The largest value beyond the rank, where the pairs fill the space; None elsewhere."""
@@ -538,14 +551,17 @@ class Stopping:
         Those beside the cut have residuals as small as those that count. Those below have settled, and together lift what lies
         outside by little of their distance.
         """
-        last = min(self.rank, pairs.values.size) - 1
-        residuals = pairs.residuals[self.rank :]
-        settled = residuals <= SETTLED * self._below(pairs, self.rank)
-        alike = residuals <= GUARD_RATIO * pairs.residuals[last]
-        count = int(np.argmin(np.append(settled | alike, False)))
-        beside, lifts = self._told_guards(pairs, self.rank + count)
-        little = lifts <= LIFTED * self._below(pairs, self.rank + beside)[: lifts.size]
+        beside, lifts = self._told_guards(pairs, self.rank + self._quiet_count(pairs))
+        first = self.rank + beside
+        little = np.cumsum(lifts) <= LIFTED * _below(pairs, first, first + lifts.size)
         return beside + int(np.argmin(np.append(little, False)))
+
+    def _quiet_count(self, pairs: RitzPairs) -> int:
+        """Number of the first guards that have settled or have residuals as small as the last pair that counts."""
+        last, residuals = min(self.rank, pairs.values.size) - 1, pairs.residuals[self.rank :]
+        settled = residuals <= SETTLED * _below(pairs, self.rank, pairs.values.size)
+        alike = residuals <= GUARD_RATIO * pairs.residuals[last]
+        return int(np.argmin(np.append(settled | alike, False)))
 
     def _settled_guards(self, pairs: RitzPairs) -> Array:
         """Values of the guards that are evidence of the eigenvalues outside, descending, (at most guards,).
@@ -553,11 +569,8 @@ class Stopping:
         A guard that has not settled holds directions with another part outside, and may lie above all that follow.
         So may a direction that the random start itself has not mixed in.
         """
-        values, residuals = pairs.values[self.rank :], pairs.residuals[self.rank :]
-        settled = residuals <= SETTLED * (pairs.values[self.rank - 1] - values)
-        alike = residuals <= GUARD_RATIO * pairs.residuals[self.rank - 1]
-        count = int(np.argmin(np.append(settled | alike, False)))
-        return values[:count] if self._judged > 1 else values[:0]
+        count = self._quiet_count(pairs) if self._judged > 1 else 0
+        return pairs.values[self.rank : self.rank + count]
 
     def _expected_outside(self, pairs: RitzPairs) -> Outside:
         """Estimate, and no bound, of the largest eigenvalue outside the subspace.

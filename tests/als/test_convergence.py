@@ -300,9 +300,8 @@ def test_the_loss_bound_holds_with_guards_that_are_no_eigenvectors(seed, length,
     near = np.eye(length)[:, :inside]
     if data.draw(st.booleans()):
         near[:, rng.integers(inside)] = np.eye(length)[:, inside]
-    near = np.linalg.qr(near + 10.0 ** rng.uniform(closeness - 3, closeness, inside) * rng.standard_normal(near.shape))[
-        0
-    ]
+    noise = 10.0 ** rng.uniform(closeness - 3, closeness, inside) * rng.standard_normal(near.shape)
+    near = np.linalg.qr(near + noise)[0]
     values, turned = np.linalg.eigh(near.T @ (true[:, np.newaxis] * near))
     values, vectors = values[::-1], near @ turned[:, ::-1]
     residuals = np.linalg.norm(true[:, np.newaxis] * vectors - vectors * values, axis=0)

@@ -215,7 +215,7 @@ ALGORITHM = (
     Mutant(
         "guards that are no eigenvectors lift nothing",
         "coded_als/als/convergence.py",
-        "return Outside(above + float(lifts[-1]) if lifts.size else above, beside=beside)",
+        "return Outside(above + float(lifts.sum()), beside=beside)",
         "return Outside(above, beside=beside)",
         ("tests/als/test_convergence.py::test_the_loss_bound_holds_with_guards_that_are_no_eigenvectors",),
     ),
