@@ -199,7 +199,7 @@ def test_what_is_refused():
 
 def test_held_out_scores_choose_in_a_search_as_the_scorers_do():
     ratings = np.where(np.random.default_rng(3).random((40, 20)) < 0.6, np.tile(RATINGS, (2, 1))[:40] + 3, 0)
-    grid = {"rank": [1, 8], "regularization": [0.1, 5.0]}
+    grid = {"rank": [1, 2, 8], "regularization": [0.1, 5.0]}
     for mine, own, method in ((held_out_rmse, rating_score, "ridge"), (held_out_auc, ranking_score, "implicit")):
         searches = [
             GridSearchCV(Factorization(method), grid, scoring=scorer, cv=2, error_score="raise").fit(ratings)

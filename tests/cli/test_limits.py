@@ -48,7 +48,7 @@ def test_thresholds_of_codes_too_large_to_estimate(arguments: list[object], h: i
 
 
 def test_thresholds_of_usual_codes_have_an_estimate() -> None:
-    document = json.loads(run("threshold", "--workers", 50, "--json").stdout)
+    document = json.loads(run("threshold", "--workers", 100, "--json").stdout)
     assert document["error_estimate_all_workers"] < 1e-12
 
 

@@ -83,7 +83,7 @@ def test_a_foreseen_round_is_never_later_than_whole_shares(spec: str, copies: bo
     free, cost = Machine(1.0, np.inf, 0.0, 0.0), RoundCost(2.0)
     rule = first_copies(12, 6) if copies else WellConditioned(SystematicCode(6, 1, 12), 1e-11)
     until, stream, foresight = EveryPiece(rule, PieceLayout(12, 12)), DelayStream(spec, 12, 3), Foresight()
-    for _ in range(40):
+    for _ in range(60):
         drawn = stream.disturb(2.0)
         one = foresight.foreseen(until, 2.0)
         played = play(cost, one, drawn, free)

@@ -76,7 +76,7 @@ def test_a_round_on_the_virtual_clock_is_never_later_than_whole_shares(spec: str
     workers, p = 12, 6
     code, layout = SystematicCode(p, 1, workers), PieceLayout(workers, workers)
     stream, until = DelayStream(spec, workers, 3), EveryPiece(WellConditioned(code, 1e-11), layout)
-    for _ in range(80):
+    for _ in range(150):
         drawn = stream.disturb(2.0)
         played = play(RoundCost(2.0), until, drawn, FREE)
         order = np.argsort(drawn.delays_s + 2.0 * drawn.slowness, kind="stable")
@@ -103,7 +103,7 @@ def test_an_undisturbed_round_takes_what_an_uncoded_one_takes() -> None:
 @pytest.mark.parametrize("spec", MODELS)
 @pytest.mark.parametrize("copies", [False, True])
 def test_what_is_drawn_for_a_plan_is_what_the_virtual_clock_takes(spec: str, copies: bool) -> None:
-    workers, p, draws = 12, 6, 25
+    workers, p, draws = 12, 6, 40
     machine = Machine(1.0, 1e6, 1e-4, 1.5e-4)
     rule = first_copies(workers, p) if copies else WellConditioned(SystematicCode(p, 1, workers), 1e-9)
     until, stream = EveryPiece(rule, PieceLayout(workers, workers)), DelayStream(spec, workers, 5)

@@ -16,7 +16,7 @@ OPTIONS = ["--rows", "30", "--cols", "20", "--rank", "2", "--workers", "6", "--p
 OPTIONS += ["--code", "entangled", "--repeats", "2", "--lobpcg-iterations", "2"]
 FILES = ["spec.json", "results.jsonl", "environments.jsonl", "examples.json"]
 damage_settings = settings(
-    max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from tests.simulation.play import play
 from tests.simulation.scenario import KINDS, Scenario, drawn
 from tests.simulation.shrinking import shrunk, violation_of
 
-SEEDS, AT_ONCE = 200, 50
+SEEDS, AT_ONCE = 300, 50
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
