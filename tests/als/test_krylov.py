@@ -13,6 +13,7 @@ from scipy import sparse
 from coded_als import CodedALS, InlineCluster, UsageError
 from coded_als.als import lanczos
 from coded_als.als.lanczos import KrylovSpace
+from coded_als.als.problem import Problem
 from coded_als.arrays import EPS, Array
 
 seeds = st.integers(0, 2**32 - 1)
@@ -161,3 +162,18 @@ def test_restarts_of_narrow_blocks_cost_hardly_a_round(
     assert restarted.converged_
     assert len(whole.rounds_) <= len(restarted.rounds_) <= 1.05 * len(whole.rounds_) + 1
     assert excess(restarted, matrix) <= 2 * restarted.tolerance
+
+
+def test_near_an_exact_fit_an_iteration_reads_the_data_for_its_objective_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many products the proof of a narrow block takes."""
+    matrix = with_values(np.r_[1000.0, np.linspace(0.4, 0.3, 60)], 70, seed=0)
+    squared_error, passes = Problem.squared_error, []
+
+    def counted(problem: Problem, *factors: Array) -> float:
+        passes.append(problem)
+        return squared_error(problem, *factors)
+
+    monkeypatch.setattr(Problem, "squared_error", counted)
+    model = CodedALS(5, solver="krylov", block=3).fit(matrix)
+    assert model.converged_
+    assert len(passes) <= len(model.history_) + 2
