@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python tools/dependencies.py install pinned
 # the dependency group of developers, and the extras that the tests try
 DEV := dev baselines dask faiss jax parquet report sklearn testing
 
-.PHONY: setup update latest oldest demo test lint slow soak fuzz mutants simulate bench docs docs-serve clean
+.PHONY: setup update latest oldest demo test properties lint slow soak fuzz mutants simulate bench docs docs-serve clean
 
 setup: .venv/.installed
 
@@ -37,11 +37,15 @@ demo: setup
 
 # files of tests are shared out over two processes: many wait for workers, not for a core; threads of BLAS in both of them
 # would only wait for each other
-test latest oldest: export OPENBLAS_NUM_THREADS = 1
+test properties latest oldest: export OPENBLAS_NUM_THREADS = 1
 # hundreds of short processes run in the tests: where bytecode is not kept, each would compile the package again
 unexport PYTHONDONTWRITEBYTECODE
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# the property tests with examples that no run has drawn before; a failure prints the example
+properties: setup
+	$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile "new examples"
 
 lint: setup
 	$(BIN)/ruff check .
