@@ -136,12 +136,18 @@ def row_gram_product(data: Array, indices: Places, indptr: Places, right: Array)
     (rows + 1,).
     """
     require_rows(data, indices, indptr, len(right))
+    return ((yield from _in_groups(right, len(right), partial(_there_and_back, data, indices, indptr))),)
 
-    def there_and_back(columns: Array) -> Generator[None, None, Array]:
-        image = yield from _image(data, indices, indptr, columns)
-        return (yield from _back(len(right), data, indices, indptr, image))
 
-    return ((yield from _in_groups(right, len(right), there_and_back)),)
+def _there_and_back(data: Array, indices: Places, indptr: Places, right: Array) -> Generator[None, None, Array]:
+    """``A_k^T (A_k right)`` of columns that the cache holds, (l, b)."""
+    total: Array | None = None
+    for _, ends in row_panels(indptr, 2 * right.shape[1]):
+        yield
+        panel = rows_between(data, indices, ends, len(right))
+        part = panel.T @ (panel @ right)
+        total = part if total is None else np.add(total, part, out=total)
+    return np.zeros(right.shape, np.result_type(data, right)) if total is None else total
 
 
 def _back(length: int, data: Array, indices: Places, indptr: Places, left: Array) -> Generator[None, None, Array]:
