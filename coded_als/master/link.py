@@ -17,11 +17,10 @@ from contextlib import suppress
 
 import zmq
 from zmq.utils import z85
-from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.errors import UsageError
 from coded_als.master.guards import Interrupts
-from coded_als.wire import has_message, send, shared_memory
+from coded_als.wire import has_message, next_event, send, shared_memory
 
 log = logging.getLogger(__name__)
 
@@ -304,7 +303,7 @@ class Link:
                 self._gate.answer()
             if self._router not in ready:
                 if self._monitor in ready:
-                    recv_monitor_message(self._monitor)
+                    next_event(self._monitor)
                     self.disconnections += 1
                 return None
         return self._received()

@@ -36,5 +36,6 @@ from coded_als.wire.messages import (
     decode as decode,
     encode as encode,
     has_message as has_message,
+    next_event as next_event,
     send as send,
 )

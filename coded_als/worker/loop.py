@@ -7,12 +7,10 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 import numpy as np
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.arrays import Array
 from coded_als.kernels import SUMMED, Result, find_kernel, piece_operands
@@ -46,6 +44,7 @@ from coded_als.wire import (
     decode,
     encode,
     has_message,
+    next_event,
     send,
 )
 from coded_als.worker.partial import Pieces
@@ -78,7 +77,7 @@ class UsualTimes:
         if len(self._seconds) > MOST_KINDS:
             self._seconds.clear()
         self._seconds[work].append(worked_s)
-        return median(self._seconds[work])
+        return float(np.median(self._seconds[work]))
 
 
 class Worker:
@@ -315,7 +314,7 @@ class Worker:
     def _note_connection(self) -> None:
         """The connection broke, or is there: then all messages under way to us are lost."""
         assert self._monitor is not None
-        event = recv_monitor_message(self._monitor)["event"]
+        event = next_event(self._monitor)
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._away_since, self._waits_aloud, self._is_refused = None, False, False
             log.info("%s: connected to the master", self._name, extra={"event": "connected"})
