@@ -22,8 +22,9 @@ from coded_als.models.checkpoint import Settled, arrays_like
 # The basis has at most so many times the columns of a block of rank and guards: the memory that a locally optimal
 # iteration takes for three blocks with images, which it copies as they turn.
 CAPACITY = 12
-# The basis of narrow blocks has fewer columns, so many times rank and guards or so many blocks: a restart from its best half
-# costs them hardly a round, and the algebra of a round grows with the columns.
+# The basis of narrow blocks has fewer columns at first, so many times rank and guards or so many blocks: a restart from its best
+# half costs them hardly a round, and the algebra of a round grows with the columns. But values that lie close together need more:
+# each restart doubles it.
 NARROW_CAPACITY, BLOCKS = 3.5, 14
 # Rows of a product that is subtracted: with usual widths they are in the second cache.
 PANEL_ROWS = 4096
@@ -47,9 +48,11 @@ class KrylovSpace:
     All columns lie in one array, (l, capacity), in Fortran order: no step copies them as a whole.
     """
 
-    def __init__(self, length: int, wanted: int, capacity: int) -> None:
+    def __init__(self, length: int, wanted: int, capacity: int, most: int = 0) -> None:
         self.known, self.next = 0, 0
         self._wanted, self._defect, self._locked = wanted, EPS, 0
+        # columns that restarts may grow to
+        self._most = max(capacity, most)
         # columns of the random start
         self.begun = 0
         self._columns: Array = np.empty((length, capacity), order="F")
@@ -59,8 +62,9 @@ class KrylovSpace:
     @classmethod
     def empty(cls, length: int, wanted: int, width: int) -> KrylovSpace:
         """A space without columns, with room for an iteration that wants ``wanted`` pairs from blocks of ``width`` columns."""
-        enough = max(int(NARROW_CAPACITY * wanted), BLOCKS * width)
-        return cls(length, wanted, min(length, max(min(CAPACITY * wanted, enough), wanted + 4 * width)))
+        least, most = wanted + 4 * width, CAPACITY * wanted
+        enough = min(most, max(int(NARROW_CAPACITY * wanted), BLOCKS * width))
+        return cls(length, wanted, *(min(length, max(columns, least)) for columns in (enough, most)))
 
     @classmethod
     def outside(cls, vectors: Array, room: int) -> KrylovSpace:
@@ -181,7 +185,10 @@ class KrylovSpace:
         _, rotation, _ = self.ritz(keep)
         kept = rotation.shape[1]
         relation = self._relation[:total, :known] @ rotation
-        self._begin_anew([self.vectors(rotation), self.pending])
+        blocks = [self.vectors(rotation), self.pending]
+        capacity = min(2 * len(self._relation), self._most)
+        self._relation = np.zeros((capacity, capacity), order="F")
+        self._begin_anew(blocks)
         self._relation[:kept, :kept] = rotation.T @ relation[:known]
         self._relation[kept : kept + self.next, :kept] = relation[known:]
         self.known = kept
@@ -208,16 +215,16 @@ class KrylovSpace:
         total = self._total
         columns = {f"columns{place:05d}": block for place, block in enumerate(self._settled)}
         relation = self._relation[:total, : self.known].copy()
-        return {**columns, "relation": relation, "defect": np.array([self._defect]), "begun": np.array([self.begun])}
+        numbers = {"defect": self._defect, "begun": self.begun, "capacity": len(self._relation)}
+        return {**columns, "relation": relation, **{name: np.array([number]) for name, number in numbers.items()}}
 
     @classmethod
     def of(cls, arrays: Mapping[str, Array], length: int, wanted: int, width: int) -> KrylovSpace:
         """The space that another run's `state` has given."""
         names = sorted(name for name in arrays if name.startswith("columns"))
         widths = {name: (length, f"width of {name}") for name in names}
-        taken = arrays_like(
-            arrays, **widths, relation=("total", "known"), defect=(1,), begun=np.zeros(1, dtype=np.int64)
-        )
+        number = np.zeros(1, dtype=np.int64)
+        taken = arrays_like(arrays, **widths, relation=("total", "known"), defect=(1,), begun=number, capacity=number)
         blocks = [taken[name] for name in names]
         if len(taken["relation"]) != sum(block.shape[1] for block in blocks):
             raise ValueError(f"it relates {len(taken['relation'])} columns, and holds others")
@@ -226,7 +233,8 @@ class KrylovSpace:
         space = cls.empty(length, wanted, width)
         if known > total:
             raise ValueError(f"it relates {known} columns to {total}")
-        space._widen(max(total, space._columns.shape[1]))
+        capacity = max(len(space._relation), min(int(taken["capacity"][0]), space._most))
+        space._widen(max(total, capacity))
         space._begin_anew(blocks)
         space._relation[:total, :known] = taken["relation"]
         space.known, space.next = known, total - known

@@ -77,16 +77,19 @@ def test_spaces_that_are_exhausted(width: int) -> None:
 
 
 @settings(max_examples=12)
-@given(seed=seeds, width=st.integers(1, 20), capacity=st.integers(60, 200), error=st.sampled_from([0.0, 1e-12, 1e-8]))
+@given(
+    seed=seeds, width=st.integers(1, 20), capacity=st.integers(60, 200), most=st.integers(0, 150),
+    error=st.sampled_from([0.0, 1e-12, 1e-8]),
+)  # fmt: skip
 def test_the_relation_and_orthonormality_hold_through_restarts(
-    seed: int, width: int, capacity: int, error: float
+    seed: int, width: int, capacity: int, most: int, error: float
 ) -> None:
     rng = np.random.default_rng(seed)
     length = 150
     gram = with_values(np.geomspace(1.0, 10.0 ** -rng.uniform(0, 12), length), length, seed)
     gram = (gram + gram.T) / 2
     size = float(np.linalg.norm(gram, 2))
-    space = KrylovSpace(length, 10, min(length, capacity))
+    space = KrylovSpace(length, 10, min(length, capacity), most)
     space.join(rng.standard_normal((length, width)))
     for _ in range(40):
         space.make_room(space.next)
@@ -162,6 +165,22 @@ def test_restarts_of_narrow_blocks_cost_hardly_a_round(
     assert restarted.converged_
     assert len(whole.rounds_) <= len(restarted.rounds_) <= 1.05 * len(whole.rounds_) + 1
     assert excess(restarted, matrix) <= 2 * restarted.tolerance
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("values", ["three clusters", "one above others"])
+def test_values_that_lie_close_together_get_the_basis_that_they_need(values: str, width: int) -> None:
+    """A basis that only ever had its first size would restart for ever."""
+    rng = np.random.default_rng(0)
+    spectra = {
+        "three clusters": np.repeat([1.0, 0.3, 0.05], 48) * (1 + 1e-4 * rng.standard_normal(144)),
+        "one above others": np.r_[1 + 1e-6 * rng.random(60), 0.1 + 0.01 * rng.random(84)],
+    }
+    matrix = with_values(np.sort(spectra[values])[::-1], 220, seed=1)
+    model = CodedALS(8, block=width).fit(matrix)
+    assert model.converged_
+    assert len(model.history_) <= 80
+    assert excess(model, matrix) <= 2 * model.tolerance
 
 
 def test_near_an_exact_fit_an_iteration_reads_the_data_for_its_objective_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,18 @@ def test_a_snapshot_of_a_growing_basis_writes_its_new_blocks_only(tmp_path: Path
     assert_same(CodedALS(3, block=8, iterations=12).fit(ratings, checkpoint=resumed), whole)
 
 
+def test_a_basis_that_restarts_have_grown_goes_on_as_large(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = np.repeat([1.0, 0.3, 0.05], 100) * (1 + 1e-3 * rng.standard_normal(300))
+    ratings = values * np.linalg.qr(rng.standard_normal((400, 300)))[0]
+    whole = CodedALS(8, block=2).fit(ratings)
+    # the first restart is of 45 columns, in the 22nd iteration, and of that size the next would be in the 34th
+    assert len(whole.history_) > 40
+    checkpoint = Checkpoint(tmp_path, resume=True)
+    interrupted(CodedALS(8, block=2), ratings, 30, checkpoint)
+    assert_same(CodedALS(8, block=2).fit(ratings, checkpoint=checkpoint), whole)
+
+
 def test_parts_that_no_snapshot_names_are_dropped(tmp_path: Path) -> None:
     fitted = CodedALS(3, solver="krylov", block=20, iterations=40)
     fitted.fit(np.random.default_rng(0).standard_normal((420, 400)), checkpoint=Checkpoint(tmp_path))
