@@ -10,10 +10,7 @@ import numpy as np
 
 from coded_als.als.lanczos import KrylovSpace
 from coded_als.als.problem import Problem
-from coded_als.als.ritz import (
-    RitzPairs,
-    singular_triplets,
-)
+from coded_als.als.ritz import RitzPairs, Triplets, singular_triplets
 from coded_als.arrays import Array
 from coded_als.codes.decoding import ROUNDING_UNITS
 from coded_als.models.checkpoint import arrays_like
@@ -288,6 +285,8 @@ class Stopping:
     # directions that the model lacks show in a probe alone
     warm: bool = False
     missed: Array | None = None
+    # singular triplets of A on the subspace that converged, where the data have proved that
+    verified: Triplets | None = None
     certificate: Certificate | None = None
     outcome: Outcome = "running"
     _pairs: RitzPairs | None = None
@@ -324,8 +323,10 @@ class Stopping:
         if not (stalled or worth_it):
             return self._verdict(pairs, hoped, "running")
         self._verified_at = residual
-        verified, outside = self.verify(pairs)
+        triplets = singular_triplets(pairs.vectors, self.problem.image(pairs.vectors))
+        verified, outside = self.verify(triplets)
         if verified.remaining <= self.tolerance:
+            self.verified = triplets
             return self._verdict(pairs, verified, "converged")
         if not complete and self._found_missing(pairs):
             return self._verdict(pairs, verified, "running")
@@ -333,14 +334,14 @@ class Stopping:
         hopeless = stalled or COARSENESS * iterated.remaining <= verified.remaining
         return self._verdict(pairs, verified, "undecided" if hopeless else "running")
 
-    def verify(self, pairs: RitzPairs) -> tuple[Certificate, Outside]:
+    def verify(self, triplets: Triplets) -> tuple[Certificate, Outside]:
         """The certificate of a subspace from the data alone: neither the rounding of D nor decoding enters it.
 
-        Returns the certificate, and the `Outside` of the leading ``rank`` directions.
+        ``triplets``: of A on the subspace. Returns the certificate, and the `Outside` of the leading ``rank`` directions.
         """
-        left, sigma, right = singular_triplets(pairs.vectors, self.problem.image(pairs.vectors))
+        left, sigma, right = triplets
         residuals = sigma * np.linalg.norm(self.problem.adjoint(left) - right * sigma, axis=0)
-        exact = RitzPairs(sigma**2, right, residuals, pairs.guards)
+        exact = RitzPairs(sigma**2, right, residuals, max(sigma.size - self.rank, 0))
         objective, rounding = self._objective(exact, 0.0)
 
         def certified(outside: Outside) -> Certificate:
@@ -410,6 +411,12 @@ class Stopping:
         self.missed, self._misses = self._probe.vectors, self._misses + 1
         self._verified_at, self._best, self._idle = np.inf, np.inf, 0
         return True
+
+    @property
+    def objective(self) -> float:
+        """The objective of the subspace that was judged last."""
+        assert self.certificate is not None
+        return self.certificate.objective
 
     @property
     def worth(self) -> float:

@@ -17,7 +17,7 @@ from coded_als.als.convergence import Outcome, Stopping, remedy_of
 from coded_als.als.history import CodedIteration, Recorder
 from coded_als.als.problem import Problem, Weighting, in_unit, weighted
 from coded_als.als.products import DistributedData, RoundLog, RoundRecord
-from coded_als.als.ritz import BestFactors, RitzPairs, begin_from
+from coded_als.als.ritz import BestFactors, RitzPairs, begin_from, singular_triplets
 from coded_als.als.solving import SolverInput, solver_of
 from coded_als.als.spread import Spread, Where, auto_code, choose_spread, extent_of
 from coded_als.als.ties import resolved as resolved_cut
@@ -351,16 +351,17 @@ class CodedALS(FactorModel):
             decoding,
         )  # fmt: skip
         basis, weights = solver_of(self.solver)(given)
-        tied: Array = np.empty(0)
+        verified, tied = stopping.verified, np.empty(0)
         if stopping.may_be_tied:
             cut = resolved_cut(problem, basis, self.rank, stopping.spare)
             stopping.concede(cut.lost)
-            basis, weights, tied = cut.basis, cut.basis, cut.tied
+            basis, weights, tied, verified = cut.basis, cut.basis, cut.tied, None
         error = max(record.error_estimate for record in log.records)
         # products decoded worse than they should be are no evidence of the rank of the data, and the last is in float64
         told = min(error, decoding) / growth_of(np.dtype(self.dtype))
-        best = BestFactors.on(basis, held.product(weights), self.rank, ridge, max(told, problem.rounding))
-        objective, moved = best.measured(problem)
+        triplets = verified or singular_triplets(basis, held.product(weights))
+        best = BestFactors.of(triplets, self.rank, ridge, max(told, problem.rounding))
+        objective, moved = best.measured(problem) if verified is None else (stopping.objective, 0.0)
         self.outcome_: Outcome = recorder.conclude(objective, moved)
         self.converged_ = self.outcome_ == "converged"
         is_over = run.ended and not self.converged_
@@ -387,7 +388,7 @@ class CodedALS(FactorModel):
     ) -> None:
         """Take over the best factors on the vectors of an iteration, computed at the master."""
         found = min(self.rank, pairs.values.size)
-        best = BestFactors.on(pairs.vectors, problem.image(pairs.vectors), found, ridge, 0.0)
+        best = BestFactors.of(singular_triplets(pairs.vectors, problem.image(pairs.vectors)), found, ridge, 0.0)
         other, factor = (np.pad(part * np.sqrt(unit), ((0, 0), (0, self.rank - found))) for part in best.factors)
         self.history_, self.objective_ = run.entries, run.entries[-1].objective
         self.outcome_, self.converged_, self.remedy_ = "unfinished", False, ENDED

@@ -194,7 +194,11 @@ def _orthonormal(columns: Array) -> Array:
     return np.asarray(left[:, kept])
 
 
-def singular_triplets(vectors: Array, images: Array) -> tuple[Array, Array, Array]:
+# Left vectors, (rows, k), singular values, (k,), descending, and right vectors, (l, k).
+Triplets = tuple[Array, Array, Array]
+
+
+def singular_triplets(vectors: Array, images: Array) -> Triplets:
     """The best singular triplets of A on a subspace, to the rounding of A itself and not of D = A^T A.
 
     ``vectors``: orthonormal columns X, (l, k); ``images``: A X, (rows, k) with rows >= k; they are overwritten by
@@ -257,14 +261,14 @@ class BestFactors:
     regularization: float  # ridge weight lam
 
     @classmethod
-    def on(cls, basis: Array, image: Array, rank: int, regularization: float, error: float) -> BestFactors:
-        """The best factors on a subspace.
+    def of(cls, triplets: Triplets, rank: int, regularization: float, error: float) -> BestFactors:
+        """The best factors on a subspace of which the singular triplets of A are known, rank or more of them.
 
-        ``basis``: orthonormal columns, (l, k) with k >= rank; ``image``: A times them, (rows, k).
+        ``error``: relative error of the products that they are from.
 
         Raises UsageError without regularisation, if the rank is above that of the data as far as rounding shows.
         """
-        left, sigma, right = singular_triplets(basis, image)
+        left, sigma, right = triplets
         floor = floor_of(max(left.shape[0], right.shape[0]), error) * sigma[0]
         if regularization == 0 and not sigma[rank - 1] > floor:
             raise rank_error(int(np.sum(sigma > floor)), rank)

@@ -183,6 +183,22 @@ def test_values_that_lie_close_together_get_the_basis_that_they_need(values: str
     assert excess(model, matrix) <= 2 * model.tolerance
 
 
+@pytest.mark.parametrize("shape", [(90, 70), (70, 90)])
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+def test_a_narrow_fit_ends_with_the_factors_that_the_data_have_proved(shape: tuple[int, int], ridge: float) -> None:
+    matrix = sparse.random_array(shape, density=0.2, rng=np.random.default_rng(0), format="csr")
+    model = CodedALS(5, block=3, regularization=ridge, precomputation="none").fit(matrix, InlineCluster(4))
+    assert model.converged_
+    assert len(model.rounds_) == len(model.history_)  # no last product
+    users, items = model.user_factors_, model.item_factors_
+    residual = matrix.toarray() - users @ items.T
+    objective = np.sum(residual**2) + ridge * (np.sum(users**2) + np.sum(items**2))
+    assert model.objective_ == pytest.approx(objective, rel=1e-12)
+    sigma = np.linalg.svd(matrix.toarray(), compute_uv=False)
+    best = np.sum(sigma**2) - np.sum(np.maximum(sigma[:5] - ridge, 0.0) ** 2)
+    assert objective <= (1 + 2 * model.tolerance) * best
+
+
 def test_near_an_exact_fit_an_iteration_reads_the_data_for_its_objective_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many products the proof of a narrow block takes."""
     matrix = with_values(np.r_[1000.0, np.linspace(0.4, 0.3, 60)], 70, seed=0)
