@@ -6,7 +6,7 @@ narrow link. Every width meets the same delays in the same order, on workers sta
 iterations, the proof included, without the start of the workers and the arrival of their shares. Wanted: the median of the
 plan's width at most 1.10 times that of the best of five in 12 of 14.
 
-    python -m benchmarks.widths [--seeds 3] [--only "10 MB/s"]
+    python benchmarks/widths.py [--seeds 3] [--only "10 MB/s"]
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from queue import SimpleQueue
 from statistics import median
 from typing import Any
 
-from benchmarks.one_machine import movie_lens
+from one_machine import movie_lens
+
 from coded_als import CodedALS, LocalCluster
 from coded_als.als.spread import Spread
 from coded_als.cluster import Cluster

@@ -276,6 +276,20 @@ ALGORITHM = (
         ("tests/als/test_krylov.py::test_one_pass_in_every_round_would_lose_orthonormality",),
     ),
     Mutant(
+        "the basis of a narrow block never grows",
+        "coded_als/als/lanczos.py",
+        "capacity = min(2 * len(self._relation), self._most)",
+        "capacity = len(self._relation)",
+        ("tests/als/test_krylov.py::test_values_that_lie_close_together_get_the_basis_that_they_need",),
+    ),
+    Mutant(
+        "a fit that goes on has the basis of a fit that begins",
+        "coded_als/als/lanczos.py",
+        'capacity = max(len(space._relation), min(int(taken["capacity"][0]), space._most))',
+        "capacity = len(space._relation)",
+        ("tests/als/test_resuming.py::test_a_basis_that_restarts_have_grown_goes_on_as_large",),
+    ),
+    Mutant(
         "a fit that goes on takes its new width for that of its start",
         "coded_als/als/krylov.py",
         "    width = space.begun\n",
