@@ -285,7 +285,7 @@ class Stopping:
     # directions that the model lacks show in a probe alone
     warm: bool = False
     missed: Array | None = None
-    # singular triplets of A on the subspace that converged, where the data have proved that
+    # singular triplets of A on the subspace that converged, where the data have proved that and it has as many as the rank
     verified: Triplets | None = None
     certificate: Certificate | None = None
     outcome: Outcome = "running"
@@ -326,7 +326,7 @@ class Stopping:
         triplets = singular_triplets(pairs.vectors, self.problem.image(pairs.vectors))
         verified, outside = self.verify(triplets)
         if verified.remaining <= self.tolerance:
-            self.verified = triplets
+            self.verified = triplets if pairs.values.size >= self.rank else None
             return self._verdict(pairs, verified, "converged")
         if not complete and self._found_missing(pairs):
             return self._verdict(pairs, verified, "running")

@@ -14,8 +14,8 @@ from coded_als.planner.solvers import GUARD_VECTORS
 
 # Guards of a narrow block that a probe of the data may leave out: with more of them it takes fewer products.
 DEFLATED = 20
-# Separates the random columns that join a narrow block from those of probes.
-OTHERS = 2
+# Separate the random columns that join a narrow block, and those that complete a basis, from those of probes and of a start.
+OTHERS, COMPLETING = 2, 3
 
 
 def solve(given: SolverInput) -> tuple[Array, Array]:
@@ -62,5 +62,5 @@ def _completed(vectors: Array, rank: int) -> Array:
     lacking = rank - vectors.shape[1]
     if lacking <= 0:
         return vectors
-    others = np.random.default_rng(0).standard_normal((len(vectors), lacking))
+    others = np.random.default_rng((COMPLETING, len(vectors))).standard_normal((len(vectors), lacking))
     return np.hstack([vectors, orthonormal_complement(others, [vectors])])

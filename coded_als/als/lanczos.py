@@ -186,7 +186,8 @@ class KrylovSpace:
         kept = rotation.shape[1]
         relation = self._relation[:total, :known] @ rotation
         blocks = [self.vectors(rotation), self.pending]
-        capacity = min(2 * len(self._relation), self._most)
+        # a wide block may have made it larger than that
+        capacity = max(len(self._relation), min(2 * len(self._relation), self._most))
         self._relation = np.zeros((capacity, capacity), order="F")
         self._begin_anew(blocks)
         self._relation[:kept, :kept] = rotation.T @ relation[:known]

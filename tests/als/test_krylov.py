@@ -72,8 +72,19 @@ def test_spaces_that_are_exhausted(width: int) -> None:
     low = np.random.default_rng(0).standard_normal((40, 3)) @ np.random.default_rng(1).standard_normal((3, 30))
     ridged = CodedALS(7, solver="krylov", block=width, regularization=1e-3).fit(low)
     assert ridged.converged_
+    assert ridged.user_factors_.shape == (40, 7)
+    assert ridged.item_factors_.shape == (30, 7)
     with pytest.raises(UsageError, match="rank must be at most the rank of the matrix, here 3"):
         CodedALS(7, solver="krylov", block=width).fit(low)
+
+
+def test_a_fit_that_ends_at_once_has_all_of_its_factors() -> None:
+    """The columns that complete its basis are not those of its start again."""
+    model = CodedALS(4, block=2, regularization=5.0, precomputation="local", seed=0).fit(np.eye(44, 8) * 0.01)
+    assert len(model.history_) == 1
+    assert (model.user_factors_.shape, model.item_factors_.shape) == ((44, 4), (8, 4))
+    assert model.converged_
+    assert not model.user_factors_.any()
 
 
 @settings(max_examples=12)
@@ -106,6 +117,23 @@ def test_the_relation_and_orthonormality_hold_through_restarts(
         assert np.abs(true - residuals).max() <= (1e-12 + 10 * error) * size
         if space.next == 0:
             break
+
+
+def test_a_basis_that_wide_blocks_have_made_large_stays_so() -> None:
+    """Directions that a probe has found join a block at once, whatever the basis was meant to hold."""
+    rng = np.random.default_rng(0)
+    gram = with_values(np.geomspace(1.0, 1e-3, 400), 400, seed=0)
+    gram = (gram + gram.T) / 2
+    space = KrylovSpace(400, 10, 40)
+    space.join(rng.standard_normal((400, 4)))
+    for columns in (4, 30, *[4] * 20):
+        space.make_room(space.next + columns)
+        space.join(rng.standard_normal((400, columns)))
+        space.make_room(space.next)
+        space.grow(gram @ space.pending)
+        values, rotation, residuals = space.ritz(5)
+        true = np.linalg.norm(gram @ space.vectors(rotation) - space.vectors(rotation) * values, axis=0)
+        assert np.abs(true - residuals).max() <= 1e-12
 
 
 def test_one_pass_in_every_round_would_lose_orthonormality() -> None:

@@ -278,7 +278,7 @@ ALGORITHM = (
     Mutant(
         "the basis of a narrow block never grows",
         "coded_als/als/lanczos.py",
-        "capacity = min(2 * len(self._relation), self._most)",
+        "capacity = max(len(self._relation), min(2 * len(self._relation), self._most))",
         "capacity = len(self._relation)",
         ("tests/als/test_krylov.py::test_values_that_lie_close_together_get_the_basis_that_they_need",),
     ),
