@@ -104,7 +104,7 @@ SLOW_WORK = (
     Mutant(
         "a cold cache counts as often as a worker is slow",
         "coded_als/worker/loop.py",
-        "return median(self._seconds[work])",
+        "return float(np.median(self._seconds[work]))",
         "return worked_s",
         ("tests/worker/test_loop.py",),
     ),
