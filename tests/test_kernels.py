@@ -84,7 +84,7 @@ def test_a_large_product_looks_up_between_panels(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(kernels, "PANEL_OPERATIONS", 0.0)
     matrix = random_rows(0, 50, 4, 1.0)
     steps = KERNELS["row_gram_product"](matrix.data, matrix.indices, matrix.indptr, np.ones((4, 2)))
-    assert sum(1 for _ in steps) == 2 * 50
+    assert sum(1 for _ in steps) == 50
 
 
 DATA, INDICES, INDPTR = np.ones(3), np.array([0, 2, 1], np.int32), np.array([0, 1, 3], np.int32)
