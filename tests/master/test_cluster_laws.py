@@ -228,9 +228,14 @@ def test_a_response_that_is_not_finite_does_not_count(start: Start, value: float
     share = np.ones((1, 2, 2))
     cluster.store("share", [np.where([[[True, False], [False, False]]], value, share), share, share])
     round = Round("product", ("share",), [(np.ones((1, 2, 1)),)] * 3, response_shapes=((1, 2, 1),))
-    responses = cluster.run(round, Fastest(2))
-    assert set(responses.workers) == set(responses.results) == {1, 2}
-    assert {event.worker: event.status for event in events} == {0: "refused", 1: "counted", 2: "counted"}
+    told: dict[int, str] = {}
+    for index in range(20):
+        responses = cluster.run(round, Fastest(2))
+        assert set(responses.workers) == set(responses.results) == {1, 2}
+        told = {event.worker: event.status for event in events if event.round_index == index}
+        if 0 in told:  # beside a load the first worker may be the last, and the round does not wait for it
+            break
+    assert told == {0: "refused", 1: "counted", 2: "counted"}
 
 
 def test_too_few_finite_responses_are_an_error_that_says_so(start: Start) -> None:
