@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -283,12 +283,19 @@ def test_a_random_start_sees_less_than_its_bound_as_seldom_as_that_says(spectrum
         assert missed <= 0.05 * draws + 3 * np.sqrt(0.05 * draws)
 
 
-@given(seed=seeds, length=st.integers(4, 24), closeness=st.floats(-6, 0), kind=st.integers(0, 3), data=st.data())
+@given(
+    seed=seeds, length=st.integers(4, 24), closeness=st.floats(-6, 0), kind=st.integers(0, 3), rank=st.integers(1, 21),
+    guards=st.integers(0, 22), lacking=st.booleans(),
+)  # fmt: skip
+@example(seed=751998, length=9, closeness=-1.84, kind=3, rank=3, guards=5, lacking=True)  # guards that lift
+@example(seed=739750, length=18, closeness=-2.95, kind=1, rank=1, guards=14, lacking=True)
 @settings(max_examples=300)
-def test_the_loss_bound_holds_with_guards_that_are_no_eigenvectors(seed, length, closeness, kind, data):
+def test_the_loss_bound_holds_with_guards_that_are_no_eigenvectors(
+    seed, length, closeness, kind, rank, guards, lacking
+):
     """Any subspace, also one that lacks a direction: against numpy's eigenvalues, with the true bound of what lies outside."""
-    rank = data.draw(st.integers(1, length - 3))
-    inside = data.draw(st.integers(rank, length - 1))
+    rank = min(rank, length - 3)
+    inside = min(rank + guards, length - 1)
     rng = np.random.default_rng(seed)
     spectra = (
         rng.random(length),
@@ -298,7 +305,7 @@ def test_the_loss_bound_holds_with_guards_that_are_no_eigenvectors(seed, length,
     )
     true = np.sort(spectra[kind])[::-1]
     near = np.eye(length)[:, :inside]
-    if data.draw(st.booleans()):
+    if lacking:
         near[:, rng.integers(inside)] = np.eye(length)[:, inside]
     noise = 10.0 ** rng.uniform(closeness - 3, closeness, inside) * rng.standard_normal(near.shape)
     near = np.linalg.qr(near + noise)[0]

@@ -50,6 +50,8 @@ def test_the_trap_of_a_narrow_block(width: int) -> None:
 )  # fmt: skip
 @example(seed=0, rank=12, width=8, fold=30, place=0, gap=0.3, decay=0.9)
 @example(seed=2, rank=12, width=1, fold=8, place=4, gap=1e-2, decay=0.99)  # two probes with the same random columns
+@example(seed=465626, rank=14, width=1, fold=11, place=4, gap=0.3, decay=0.99)
+@example(seed=733223, rank=13, width=1, fold=13, place=0, gap=0.3, decay=0.99)
 @example(seed=1, rank=5, width=2, fold=60, place=3, gap=1e-7, decay=0.99)
 def test_no_repeated_value_makes_a_false_claim(
     seed: int, rank: int, width: int, fold: int, place: int, gap: float, decay: float
