@@ -93,4 +93,5 @@ def test_triplets_of_columns_that_are_close_are_exact_to_rounding() -> None:
         images[:, 1] = images[:, 0] + 10.0 ** generator.uniform(-5, -3) * images[:, 1]
         left, sizes, right = singular_triplets(np.eye(5), images.copy())
         worst = max(worst, float(np.abs(left * sizes @ right.T - images).max()) / float(sizes[0]))
+        np.testing.assert_allclose(left.T @ left, np.eye(5), atol=1e-14)
     assert worst < 5e-15
