@@ -285,7 +285,7 @@ class Stopping:
     # directions that the model lacks show in a probe alone
     warm: bool = False
     missed: Array | None = None
-    # singular triplets of A on the subspace that converged, where the data have proved that and it has as many as the rank
+    # singular triplets of A on the subspace, if the data have proved that it converged, and it has as many as the rank
     verified: Triplets | None = None
     certificate: Certificate | None = None
     outcome: Outcome = "running"
@@ -421,8 +421,7 @@ class Stopping:
     @property
     def worth(self) -> float:
         """The part of the objective that the tolerance allows to lose."""
-        assert self.certificate is not None
-        return self.tolerance * self.certificate.objective
+        return self.tolerance * self.objective
 
     @property
     def spare(self) -> float:

@@ -95,3 +95,13 @@ def test_triplets_of_columns_that_are_close_are_exact_to_rounding() -> None:
         worst = max(worst, float(np.abs(left * sizes @ right.T - images).max()) / float(sizes[0]))
         np.testing.assert_allclose(left.T @ left, np.eye(5), atol=1e-14)
     assert worst < 5e-15
+
+
+def test_left_vectors_are_orthonormal_where_one_pass_would_lose_digits() -> None:
+    """Columns that are just far enough apart for a Gram matrix: one pass leaves a defect of 2e-13."""
+    generator = np.random.default_rng(7)
+    for _ in range(400):
+        images = generator.standard_normal((40, 5))
+        images[:, 1] = images[:, 0] + 10.0 ** generator.uniform(-1.2, -0.8) * images[:, 1]
+        left, _, _ = singular_triplets(np.eye(5), images)
+        np.testing.assert_allclose(left.T @ left, np.eye(5), atol=2e-14)
