@@ -34,7 +34,7 @@ def test_a_complement_is_orthonormal_and_leaves_nothing_out(
     together = np.hstack([space, found])
     assert together.shape[1] <= rows
     # two passes leave this of a block that is close to dependent and, by ten decades, inside what is known
-    np.testing.assert_allclose(together.T @ together, np.eye(together.shape[1]), atol=1e-12)
+    np.testing.assert_allclose(together.T @ together, np.eye(together.shape[1]), rtol=0, atol=1e-12)
     units = block / np.maximum(np.linalg.norm(block, axis=0), 1e-300)
     assert np.linalg.norm(units - together @ (together.T @ units), axis=0).max(initial=0.0) < 1e-9
 
@@ -62,7 +62,7 @@ def test_triplets_by_panels_are_those_of_the_whole(
     for ours in (frozen, images.copy()):
         left, sizes, right = singular_triplets(vectors, ours)
         np.testing.assert_allclose(sizes, whole, rtol=1e-12 if decades < 12 else 1e-3)
-        np.testing.assert_allclose(left.T @ left, np.eye(6), atol=1e-14)
+        np.testing.assert_allclose(left.T @ left, np.eye(6), rtol=0, atol=1e-14)
         np.testing.assert_allclose(left * sizes @ (right.T @ vectors), images, atol=1e-14)
     assert np.shares_memory(left, ours)
     np.testing.assert_array_equal(frozen, images)
@@ -80,7 +80,7 @@ def test_triplets_of_images_that_are_nearly_dependent_are_as_exact(apart: float,
     whole = np.linalg.svd(images, compute_uv=False)
     left, sizes, right = singular_triplets(vectors, images.copy())
     np.testing.assert_allclose(sizes, whole, rtol=0, atol=1e-15 * whole[0])
-    np.testing.assert_allclose(left.T @ left, np.eye(4), atol=1e-13)
+    np.testing.assert_allclose(left.T @ left, np.eye(4), rtol=0, atol=1e-13)
     np.testing.assert_allclose(left * sizes @ (right.T @ vectors), images, rtol=0, atol=1e-14 * whole[0])
 
 
@@ -93,7 +93,7 @@ def test_triplets_of_columns_that_are_close_are_exact_to_rounding() -> None:
         images[:, 1] = images[:, 0] + 10.0 ** generator.uniform(-5, -3) * images[:, 1]
         left, sizes, right = singular_triplets(np.eye(5), images.copy())
         worst = max(worst, float(np.abs(left * sizes @ right.T - images).max()) / float(sizes[0]))
-        np.testing.assert_allclose(left.T @ left, np.eye(5), atol=1e-14)
+        np.testing.assert_allclose(left.T @ left, np.eye(5), rtol=0, atol=1e-14)
     assert worst < 5e-15
 
 
@@ -104,4 +104,4 @@ def test_left_vectors_are_orthonormal_where_one_pass_would_lose_digits() -> None
         images = generator.standard_normal((40, 5))
         images[:, 1] = images[:, 0] + 10.0 ** generator.uniform(-1.2, -0.8) * images[:, 1]
         left, _, _ = singular_triplets(np.eye(5), images)
-        np.testing.assert_allclose(left.T @ left, np.eye(5), atol=2e-14)
+        np.testing.assert_allclose(left.T @ left, np.eye(5), rtol=0, atol=2e-14)
