@@ -8,9 +8,9 @@ values 1/k. All three run by turns in this process; printed are medians of secon
 excess of each over the optimum of `svds` at tolerance 1e-10. The randomized SVD is given power iterations until its
 excess is 1e-9 or 60 are done. Wanted: at most 1.5 times `svds` for check-ins, 0.1 s for MovieLens, and 1.0 times for dense.
 
-With --workers, `CodedALS` in this process and on so many local workers by turns instead. Wanted: on the workers at most .05 s a
-round and a second for each 10^9 bytes of answers longer, apart from the start-up as `plan` counts it: until the first round
-begins. So the seconds from the first round on stand beside those of the whole fit.
+With --workers, `CodedALS` runs in this process and on so many local workers by turns instead. Wanted: the workers take at most
+.05 s a round longer, and a second for each 10^9 bytes of answers. The start-up ends where the first round begins, as `plan`
+counts it, and is left out. The seconds of the whole fit are printed too.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class KrylovSpace:
     def __init__(self, length: int, wanted: int, capacity: int, most: int = 0) -> None:
         self.known, self.next = 0, 0
         self._wanted, self._defect, self._locked = wanted, EPS, 0
-        # columns that restarts may grow to
+        # the most columns that a restart may make room for
         self._most = max(capacity, most)
         # columns of the random start
         self.begun = 0

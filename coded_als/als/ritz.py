@@ -264,7 +264,7 @@ class BestFactors:
     def of(cls, triplets: Triplets, rank: int, regularization: float, error: float) -> BestFactors:
         """The best factors on a subspace of which the singular triplets of A are known, rank or more of them.
 
-        ``error``: relative error of the products that they are from.
+        ``error``: relative error of the products that gave them.
 
         Raises UsageError without regularisation, if the rank is above that of the data as far as rounding shows.
         """

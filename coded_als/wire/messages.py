@@ -334,7 +334,7 @@ def has_message(socket: zmq.Socket[bytes]) -> bool:
 def next_event(monitor: zmq.Socket[bytes]) -> int:
     """The next event of a monitored socket, one of pyzmq's ``EVENT_`` numbers.
 
-    pyzmq's own function for it imports asyncio, a tenth of the time in which a worker starts.
+    pyzmq's own function imports asyncio, which would take a tenth of the start of a worker.
     """
     event, _ = monitor.recv_multipart()
     return int.from_bytes(event[:2], sys.byteorder)
