@@ -58,6 +58,8 @@ class KrylovSpace:
         self._columns: Array = np.empty((length, capacity), order="F")
         self._relation: Array = np.zeros((capacity, capacity), order="F")
         self._settled: list[Settled] = []
+        # leading eigenpairs of the relation: a restart takes those that the last judgement has computed
+        self._solved: tuple[Array, Array] | None = None
 
     @classmethod
     def empty(cls, length: int, wanted: int, width: int) -> KrylovSpace:
@@ -91,7 +93,7 @@ class KrylovSpace:
 
     def grow(self, images: Array) -> None:
         """Take D V, (l, b): V joins Q, and the part of its images that is new comes next."""
-        first, total = self.known, self._total
+        first, total, self._solved = self.known, self._total, None
         images, space = np.array(images, order="F"), self._columns[:, :total]
         scale = max(float(np.linalg.norm(images, axis=0).max(initial=0.0)), self._scale)
         expected = self._taken_as_expected(images)
@@ -151,7 +153,10 @@ class KrylovSpace:
         """The leading Ritz values, (k,), their coordinates in Q, (j, k), and the norms of their residuals, (k,)."""
         known = self.known - self._locked
         relation = self._relation[self._locked : self._total, self._locked : self.known]
-        values, rotation = _leading(symmetric(relation[:known]), min(count, known))
+        count = min(count, known)
+        if self._solved is None or self._solved[0].size < count:
+            self._solved = _leading(symmetric(relation[:known]), count)
+        values, rotation = self._solved[0][:count], self._solved[1][:, :count]
         left = relation @ rotation
         left[:known] -= rotation * values
         return values, rotation, np.linalg.norm(left, axis=0)
@@ -203,7 +208,7 @@ class KrylovSpace:
     def _begin_anew(self, blocks: list[Array]) -> None:
         """Columns in an array of their own: a snapshot may still have to be written of the old one."""
         columns: Array = np.empty((self.length, len(self._relation)), order="F")
-        self._settled, first = [], 0
+        self._settled, self._solved, first = [], None, 0
         for block in blocks:
             last = first + block.shape[1]
             columns[:, first:last] = block
@@ -250,15 +255,15 @@ class KrylovSpace:
 
 
 def _leading(matrix: Array, count: int) -> tuple[Array, Array]:
-    """Some of the leading eigenpairs of a symmetric matrix, descending."""
-    first, size = len(matrix) - count, len(matrix)
+    """The leading eigenpairs of a symmetric matrix, descending, so many or more."""
+    size = len(matrix)
     if size > ALL_PAIRS:
         # the method that finds some pairs may fail on many equal values
         with suppress(LinAlgError):
-            some, theirs = eigh(matrix, subset_by_index=(first, size - 1), check_finite=False)
+            some, theirs = eigh(matrix, subset_by_index=(size - count, size - 1), check_finite=False)
             return some[::-1], np.asfortranarray(theirs[:, ::-1])
     values, vectors = np.linalg.eigh(matrix)
-    return values[first:][::-1], np.asfortranarray(vectors[:, first:][:, ::-1])
+    return values[::-1], np.asfortranarray(vectors[:, ::-1])
 
 
 def _taken_out(space: Array, columns: Array) -> Array:

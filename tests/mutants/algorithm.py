@@ -30,6 +30,13 @@ CODES = (
 
 ALGORITHM = (
     Mutant(
+        "a round judges the eigenpairs of the one before",
+        "coded_als/als/lanczos.py",
+        "first, total, self._solved = self.known, self._total, None",
+        "first, total = self.known, self._total",
+        ("tests/als/test_krylov.py::test_the_relation_and_orthonormality_hold_through_restarts",),
+    ),
+    Mutant(
         "only the last panel of dense rows counts",
         "coded_als/kernels.py",
         "product += panel.T @ (panel @ right)",
