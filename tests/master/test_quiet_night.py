@@ -26,7 +26,7 @@ from coded_als.models.persistence import load_model
 from tests.master.network import Machine, require_namespaces
 from tests.master.test_remote import free_port
 
-WORKERS, THRESHOLD, ITERATIONS = 4, 3, 250
+WORKERS, THRESHOLD, ITERATIONS = 4, 3, 150
 PROGRAM = [sys.executable, "-m", "coded_als"]
 FIT = ["fit", "synthetic:m=200,n=150,d=1,noise=3", "--rank", "4", "--code", f"systematic:p={THRESHOLD}"]
 FIT += ["--solver", "als", "--tolerance", "0", "--iterations", str(ITERATIONS), "--workers", str(WORKERS)]
@@ -100,7 +100,7 @@ class Master:
         while self.figure("iteration") < iteration:
             assert self.process.poll() is None, "".join(self.said)
             assert time.monotonic() < deadline, "".join(self.said)
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def end(self) -> int:
         code = self.process.wait(180)
@@ -161,7 +161,7 @@ def night(folder: Path, workers: list[Supervised], listen: str, down_s: float) -
         master.reach(20)
         for worker in workers[:3]:
             worker.kill(down_s)
-        master.reach(100)
+        master.reach(60)
         events = master.events
         assert {number for (event, number), _ in events.items() if event == "joined"} == set(range(WORKERS))
         assert all(events["lost", number] == events["back", number] == 1 for number in range(3))

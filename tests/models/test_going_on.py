@@ -77,7 +77,7 @@ def test_new_users_and_items_are_matched_by_name_at_any_rank(method: str) -> Non
     assert warm.history_[0].objective < cold.history_[0].objective
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", COMPILED_LATE)
 def test_the_same_ratings_in_another_order_go_on_at_the_same_place(method: str) -> None:
     if method in ("bpr", "warp", "sgd"):
         pytest.skip("steps are taken in another order")
@@ -157,7 +157,7 @@ def test_a_callback_leaves_the_fit_as_it_is() -> None:
         assert np.array_equal(watched.item_factors_, alone.item_factors_)
 
 
-@pytest.mark.parametrize("method", [*METHODS, "cluster"])
+@pytest.mark.parametrize("method", [*COMPILED_LATE, "cluster"])
 def test_early_stopping_keeps_the_best_state(method: str) -> None:
     train, validation = holdout(named(seed=4), 0.25, seed=1)
     figures: list[float] = []

@@ -14,10 +14,14 @@ from tests.simulation.play import play
 from tests.simulation.scenario import KINDS, Scenario, drawn
 from tests.simulation.shrinking import shrunk, violation_of
 
-SEEDS, AT_ONCE = 300, 50
+# the first seeds in every run of the suite, the others with the slow tests
+SEEDS, ALWAYS, AT_ONCE = 300, 100, 50
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
+@pytest.mark.parametrize(
+    "first",
+    [*range(0, ALWAYS, AT_ONCE), *(pytest.param(one, marks=pytest.mark.slow) for one in range(ALWAYS, SEEDS, AT_ONCE))],
+)
 def test_no_fault_breaks_a_law(first: int) -> None:
     broken = {seed: violation_of(drawn(seed)) for seed in range(first, first + AT_ONCE)}
     assert not {seed: str(violation) for seed, violation in broken.items() if violation is not None}
