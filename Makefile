@@ -35,13 +35,13 @@ latest oldest:
 demo: setup
 	$(BIN)/coded-als demo
 
-# files of tests are shared out over two processes: many wait for workers, not for a core; threads of BLAS in both of them
-# would only wait for each other
+# files of tests are shared out over one process more than two cores, as many of them wait for workers: this takes a twentieth
+# less time than two; threads of BLAS in all of them would only wait for each other
 test properties latest oldest: export OPENBLAS_NUM_THREADS = 1
 # hundreds of short processes run in the tests: where bytecode is not kept, each would compile the package again
 unexport PYTHONDONTWRITEBYTECODE
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # the property tests with examples that no run has drawn before; a failure prints the example
 properties: setup
