@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,6 +12,8 @@ _lock = threading.Lock()
 # those who hold BLAS, those who need all of its threads all the same, and the limits while it is held
 _holders, _released = 0, 0
 _limits: Any = None
+# the libraries of BLAS, and the number of modules when they were looked for, which takes a millisecond: modules bring them
+_libraries: tuple[int, Any] = (0, None)
 
 
 def one_blas_thread() -> AbstractContextManager[None]:
@@ -36,13 +39,22 @@ def _change(holders: int, released: int) -> None:
     global _holders, _released, _limits
     # a BLAS that is loaded later would not be held, and the algorithm brings SciPy's
     import scipy.linalg  # noqa: F401
-    from threadpoolctl import threadpool_limits
 
     with _lock:
         _holders, _released = _holders + holders, _released + released
         held = _holders > 0 and _released == 0
         if held and _limits is None:
-            _limits = threadpool_limits(1, "blas")
+            _limits = _found_libraries().limit(limits=1, user_api="blas")
         elif not held and _limits is not None:
             _limits.restore_original_limits()
             _limits = None
+
+
+def _found_libraries() -> Any:
+    """The libraries of BLAS in this process, looked for again where there are other modules than last time."""
+    global _libraries
+    from threadpoolctl import ThreadpoolController
+
+    if _libraries[0] != len(sys.modules):
+        _libraries = len(sys.modules), ThreadpoolController()
+    return _libraries[1]

@@ -123,6 +123,10 @@ class Recorder:
         """Whether images that were added up over many rounds had better be computed anew, as `Stopping.renews` has it."""
         return self._stopping.renews()
 
+    def is_far(self, before: RitzPairs, coupling: float) -> bool:
+        """Whether the running iteration is hardly the last, as `Stopping.is_far` has it."""
+        return self._stopping.is_far(before, coupling)
+
     def begins_with(self, columns: int) -> None:
         """A random start of so many columns is all that the solver has of the space, as `Stopping.block` has it."""
         self._stopping.block = columns
@@ -166,16 +170,22 @@ class Recorder:
         return self._fit.go_on(lambda snapshot: take(self._resumed))
 
     def finish(
-        self, pairs: RitzPairs, value: float | None = None, *, exhausted: bool = False, complete: bool = False
+        self,
+        pairs: RitzPairs,
+        value: float | None = None,
+        *,
+        early: bool = False,
+        exhausted: bool = False,
+        complete: bool = False,
     ) -> bool:
         """Close the running iteration, and tell whether to stop.
 
-        ``value``: its objective, where that is not the one of the pairs alone. ``exhausted``: whether no iteration can find
+        ``value``: its objective, where that is not the one of the pairs alone. ``early``: whether not to ask yet. ``exhausted``: whether no iteration can find
         another subspace; ``complete``: nor one that is given directions that it has not met.
         """
         rounds = self._log.records[self._rounds_before :]
         worst = max((record.error_estimate for record in self._log.records), default=0.0)
-        verdict = self._stopping.judge(pairs, worst, exhausted=exhausted, complete=complete)
+        verdict = self._stopping.judge(pairs, worst, early=early, exhausted=exhausted, complete=complete)
         error = self.error_estimate
         self._fit.close(
             (verdict.objective if value is None or verdict.cancelled else value) * self._unit**2,

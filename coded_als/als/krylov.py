@@ -14,6 +14,9 @@ from coded_als.planner.solvers import GUARD_VECTORS
 
 # Guards of a narrow block that a probe of the data may leave out: with more of them it takes fewer products.
 DEFLATED = 20
+# Columns of a relation whose values take much less time than its eigenvectors: an iteration that is far from the last needs
+# the values alone.
+MANY = 60
 # Separate the random columns that join a narrow block, and those that complete a basis, from those of probes and of a start.
 OTHERS, COMPLETING = 2, 3
 
@@ -39,8 +42,9 @@ def solve(given: SolverInput) -> tuple[Array, Array]:
         space.make_room(space.next)
         recorder.keep(**space.state())
         space.grow(given.held.gram_product(space.pending))
-        pairs = space.pairs(shown, rank)
-        if recorder.finish(pairs, exhausted=space.next == 0, complete=space.known == length):
+        early = space.known > MANY and recorder.is_far(pairs, space.coupling)
+        pairs = space.pairs(shown, rank, values_alone=early)
+        if recorder.finish(pairs, early=early, exhausted=space.next == 0, complete=space.known == length):
             break
         missed = recorder.missed()
         if missed is not None:

@@ -145,26 +145,51 @@ class KrylovSpace:
         return added
 
     @property
+    def coupling(self) -> float:
+        """The norm of the part of D Q outside of Q."""
+        return float(np.linalg.norm(self._relation[self.known : self._total, : self.known]))
+
+    @property
     def _scale(self) -> float:
         """About |D|, as far as it has been seen."""
         return float(np.abs(np.diagonal(self._relation)[: self.known]).max(initial=0.0))
 
     def ritz(self, count: int) -> tuple[Array, Array, Array]:
         """The leading Ritz values, (k,), their coordinates in Q, (j, k), and the norms of their residuals, (k,)."""
-        known = self.known - self._locked
-        relation = self._relation[self._locked : self._total, self._locked : self.known]
-        count = min(count, known)
-        if self._solved is None or self._solved[0].size < count:
-            self._solved = _leading(symmetric(relation[:known]), count)
-        values, rotation = self._solved[0][:count], self._solved[1][:, :count]
-        left = relation @ rotation
-        left[:known] -= rotation * values
+        values, rotation = self._eigenpairs(count)
+        left = self._measured @ rotation
+        left[: len(rotation)] -= rotation * values
         return values, rotation, np.linalg.norm(left, axis=0)
 
-    def pairs(self, count: int, rank: int) -> RitzPairs:
-        """The leading Ritz pairs, of which those beyond the rank are guards."""
-        values, rotation, residuals = self.ritz(count)
-        return RitzPairs(values, lambda: self.vectors(rotation), residuals, max(values.size - rank, 0))
+    @property
+    def _measured(self) -> Array:
+        """H without the part of columns that are locked, (total, known)."""
+        return self._relation[self._locked : self._total, self._locked : self.known]
+
+    @property
+    def _restricted(self) -> Array:
+        """Q^T D Q, (known, known)."""
+        return symmetric(self._measured[: self.known - self._locked])
+
+    def _eigenvalues(self) -> Array:
+        """All Ritz values, (known,), descending, in half of the time that eigenpairs take."""
+        return np.asarray(np.linalg.eigvalsh(self._restricted)[::-1])
+
+    def _eigenpairs(self, count: int) -> tuple[Array, Array]:
+        """The leading Ritz values, (k,), and their coordinates in Q, (j, k)."""
+        count = min(count, self.known - self._locked)
+        if self._solved is None or self._solved[0].size < count:
+            self._solved = _leading(self._restricted, count)
+        return self._solved[0][:count], self._solved[1][:, :count]
+
+    def pairs(self, count: int, rank: int, *, values_alone: bool = False) -> RitzPairs:
+        """The leading Ritz pairs, of which those beyond the rank are guards.
+
+        ``values_alone``: whether all but the values is computed on demand, while the space stays as it is.
+        """
+        values = self._eigenvalues()[:count] if values_alone else self._eigenpairs(count)[0]
+        guards = max(values.size - rank, 0)
+        return RitzPairs(values, lambda: self.vectors(self._eigenpairs(count)[1]), lambda: self.ritz(count)[2], guards)
 
     def vectors(self, rotation: Array) -> Array:
         """Q times coordinates, (l, k)."""
@@ -187,7 +212,7 @@ class KrylovSpace:
 
     def _restart(self, keep: int) -> None:
         known, total = self.known, self._total
-        _, rotation, _ = self.ritz(keep)
+        _, rotation = self._eigenpairs(keep)
         kept = rotation.shape[1]
         relation = self._relation[:total, :known] @ rotation
         blocks = [self.vectors(rotation), self.pending]
@@ -311,9 +336,20 @@ def _orthonormal(columns: Array, space: Array, taken: Array, noise: float, defec
         fresh, second, _ = _factored(fresh, JOINING)
         triangle = second @ triangle
     if passes == 0:
-        fresh, second, _ = _factored(fresh, 0.0)
+        fresh, second = _mended(fresh)
         triangle = second @ triangle
     return fresh, triangle, EPS if passes else grown
+
+
+def _mended(columns: Array) -> tuple[Array, Array]:
+    """Orthonormal columns, (l, k), and coordinates, (k, k), of columns that are nearly so, (l, k), overwritten."""
+    off = columns.T @ columns - np.eye(columns.shape[1])
+    if np.abs(off).max(initial=0.0) > ALMOST:
+        fresh, triangle, _ = _factored(columns, 0.0)
+        return fresh, triangle
+    # the root of the Gram matrix to first order: what is left is the square of a number below rounding
+    columns -= (0.5 * off @ columns.T).T
+    return columns, np.eye(len(off)) + 0.5 * off
 
 
 def _factored(columns: Array, noise: float) -> tuple[Array, Array, float]:

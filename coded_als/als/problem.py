@@ -118,13 +118,18 @@ class Problem:
         with np.errstate(over="ignore"):
             return squared_sum(values)
 
+    @cached_property
+    def _ratings(self) -> Any:
+        """R, (m, n), as it is stored: a sparse one by rows."""
+        return self.matrix.T if self.transposed else self.matrix
+
     def image(self, vectors: Array) -> Array:
         """A X of (l, k), (rows, k), at the master."""
-        return transposed_product_of(self.matrix.T, vectors) if self.transposed else product_of(self.matrix, vectors)
+        return (transposed_product_of if self.transposed else product_of)(self._ratings, vectors)
 
     def adjoint(self, vectors: Array) -> Array:
         """A^T Y of (rows, k), (l, k), at the master."""
-        return product_of(self.matrix.T, vectors) if self.transposed else transposed_product_of(self.matrix, vectors)
+        return (product_of if self.transposed else transposed_product_of)(self._ratings, vectors)
 
     def gram_product(self, vectors: Array) -> Array:
         """A^T (A X) of (l, k), (l, k), at the master: a dense A is read once for both products."""

@@ -32,14 +32,20 @@ class RitzPairs:
     """Approximate eigenpairs of D, the values descending."""
 
     values: Array  # Ritz values theta, (k,)
-    given: Array | Callable[[], Array]  # orthonormal Ritz vectors x, (l, k), or a function that computes them on demand
-    residuals: Array  # norms of D x - theta x, (k,)
+    # orthonormal Ritz vectors x, (l, k), and norms of D x - theta x, (k,), or functions that compute them on demand
+    given: Array | Callable[[], Array]
+    norms: Array | Callable[[], Array]
     guards: int = 0  # number of the last pairs that are beyond the requested rank
 
     @cached_property
     def vectors(self) -> Array:
         """Orthonormal Ritz vectors x, (l, k)."""
         return self.given() if callable(self.given) else self.given
+
+    @cached_property
+    def residuals(self) -> Array:
+        """Norms of D x - theta x, (k,)."""
+        return self.norms() if callable(self.norms) else self.norms
 
     @classmethod
     def none(cls) -> RitzPairs:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from coded_als.arrays import Array
 from coded_als.checks import is_whole
-from coded_als.delays.models import DelayModel, factors_of, slows
+from coded_als.delays.models import DelayModel, NoDelay, factors_of, slows
 from coded_als.delays.spec import parse_delays
 from coded_als.errors import UsageError
 
@@ -86,6 +86,8 @@ class DelayStream:
 
     def disturb(self, operations: float = 0.0) -> Disturbance:
         """The delay and the slowness of each worker in the next round, of so many multiplications."""
+        if isinstance(self.model, NoDelay):
+            return Disturbance(np.zeros(self.workers), np.ones(self.workers))
         seconds, self._state = self.model.draw(self._uniforms, self._round_index, operations, self._state)
         seconds = np.asarray(seconds, dtype=np.float64)
         slowness = np.ones_like(seconds)

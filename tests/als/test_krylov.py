@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from coded_als import CodedALS, InlineCluster, UsageError
-from coded_als.als import lanczos
+from coded_als import Checkpoint, CodedALS, InlineCluster, UsageError
+from coded_als.als import convergence, krylov, lanczos
 from coded_als.als.lanczos import KrylovSpace
 from coded_als.als.problem import Problem
 from coded_als.arrays import EPS, Array
@@ -149,6 +150,16 @@ def test_one_pass_in_every_round_would_lose_orthonormality() -> None:
     assert np.abs(columns.T @ columns - np.eye(columns.shape[1])).max() <= 1000 * EPS
 
 
+@pytest.mark.parametrize("ratio", [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6])
+def test_columns_that_are_nearly_dependent_become_orthonormal(ratio: float) -> None:
+    """The first pass by their Gram matrix loses as many digits as it squares."""
+    columns = with_values(np.geomspace(1.0, ratio, 8), 200, seed=0)
+    space = KrylovSpace(200, 10, 40)
+    space.join(columns)
+    assert np.abs(space.pending.T @ space.pending - np.eye(8)).max() <= 30 * EPS
+    assert np.abs(columns - space.pending @ (space.pending.T @ columns)).max() <= 30 * EPS
+
+
 def test_rounds_are_few() -> None:
     """At the width of rank and guards, and at twice that, fewer than the locally optimal iteration."""
     matrix = with_values(np.arange(1.0, 401) ** -0.6, 500, seed=3)
@@ -211,6 +222,62 @@ def test_values_that_lie_close_together_get_the_basis_that_they_need(values: str
     assert model.converged_
     assert len(model.history_) <= 80
     assert excess(model, matrix) <= 2 * model.tolerance
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1.0])
+def test_iterations_far_from_the_last_take_values_alone(
+    ridge: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They compute no eigenvectors, and change neither the course of the fit nor its model on the way."""
+    matrix = with_values(20.0 * np.arange(1.0, 261) ** -0.5, 280, seed=0)
+    leading, sizes = lanczos._leading, list[int]()
+
+    def counted(relation: Array, count: int) -> tuple[Array, Array]:
+        sizes.append(len(relation))
+        return leading(relation, count)
+
+    monkeypatch.setattr(lanczos, "_leading", counted)
+
+    def fitted(**given: Any) -> tuple[CodedALS, int]:
+        sizes.clear()
+        model = CodedALS(40, block=6, regularization=ridge).fit(matrix, **given)
+        return model, sum(size > krylov.MANY for size in sizes)
+
+    def compared(entry: Any, standing: CodedALS) -> None:
+        users, items = standing.user_factors_, standing.item_factors_
+        penalty = ridge * (np.sum(users**2) + np.sum(items**2))
+        assert np.sum((matrix - users @ items.T) ** 2) + penalty == pytest.approx(entry.objective, rel=1e-9)
+
+    model, few = fitted()
+    watched, _ = fitted(callback=compared)
+    fitted(checkpoint=Checkpoint(tmp_path), callback=lambda entry: entry.index == 15)
+    resumed, _ = fitted(checkpoint=Checkpoint(tmp_path, resume=True))
+    monkeypatch.setattr(convergence, "FALLING", np.inf)
+    judged, many = fitted()
+    assert few <= many - 6
+    for other in (model, watched, resumed):
+        assert other.converged_
+        told = [entry.objective for entry in other.history_]
+        assert told == pytest.approx([entry.objective for entry in judged.history_], rel=1e-12)
+        assert [entry.remaining for entry in other.history_] == [entry.remaining for entry in model.history_]
+        assert np.abs(other.user_factors_ - judged.user_factors_).max() <= 1e-7
+    optimum = judged.history_[-1].objective
+    for entry in model.history_[8:-1]:
+        left = entry.objective / optimum - 1
+        assert 0.2 * left <= entry.remaining <= 20 * left
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-7, 1e-5, 1e-3])
+@pytest.mark.parametrize("width", [11, 22])
+def test_a_space_that_is_exhausted_but_for_noise_ends_a_fit_however_much_its_objective_falls(
+    width: int, noise: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrix = with_values(np.r_[np.linspace(2.0, 1.0, 66), np.full(84, noise)], 160, seed=0)
+    model = CodedALS(40, block=width).fit(matrix)
+    assert model.converged_
+    assert excess(model, matrix) <= 2 * model.tolerance
+    monkeypatch.setattr(convergence, "FALLING", np.inf)
+    assert len(model.history_) == len(CodedALS(40, block=width).fit(matrix).history_)
 
 
 @pytest.mark.parametrize("shape", [(90, 70), (70, 90)])

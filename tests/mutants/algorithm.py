@@ -30,6 +30,43 @@ CODES = (
 
 ALGORITHM = (
     Mutant(
+        "an iteration that cannot be the last is judged by all eigenvectors",
+        "coded_als/als/convergence.py",
+        "return coupling**2 > cut * self.tolerance * self._last_objective",
+        "return False",
+        ("tests/als/test_krylov.py::test_iterations_far_from_the_last_take_values_alone",),
+    ),
+    Mutant(
+        "a fit that goes on has forgotten how far its objective fell",
+        "coded_als/als/convergence.py",
+        "            setattr(self, name, numbers.get(name, 0.0))",
+        '            setattr(self, name, 0.0 if name == "_fallen" else numbers.get(name, 0.0))',
+        ("tests/als/test_krylov.py::test_iterations_far_from_the_last_take_values_alone",),
+    ),
+    Mutant(
+        "an exhausted space is not judged while the objective falls",
+        "coded_als/als/krylov.py",
+        "early = space.known > MANY and recorder.is_far(pairs, space.coupling)",
+        "early = space.known > MANY and recorder.is_far(pairs, np.inf)",
+        (
+            "tests/als/test_krylov.py::test_a_space_that_is_exhausted_but_for_noise_ends_a_fit_however_much_its_objective_falls",
+        ),
+    ),
+    Mutant(
+        "columns that are nearly orthonormal stay so",
+        "coded_als/als/lanczos.py",
+        "    columns -= (0.5 * off @ columns.T).T\n",
+        "",
+        ("tests/als/test_krylov.py::test_columns_that_are_nearly_dependent_become_orthonormal",),
+    ),
+    Mutant(
+        "libraries of BLAS are looked for once",
+        "coded_als/blas.py",
+        "if _libraries[0] != len(sys.modules):",
+        "if _libraries[1] is None:",
+        ("tests/test_blas.py",),
+    ),
+    Mutant(
         "a round judges the eigenpairs of the one before",
         "coded_als/als/lanczos.py",
         "first, total, self._solved = self.known, self._total, None",
