@@ -215,6 +215,10 @@ def honest_rounds(generator: np.random.Generator, size: int) -> Iterator[tuple[R
     yield Round("inner_product", (), payloads(wide, right), response_shapes=((1, rows, columns),)), {}
     yield Round("product_and_gram", ("a",), payloads(right), ("b",), (response, square)), {"a": left}
     yield Round("scaled", ("b",), payloads(small), response_shapes=((planes, inner, columns),)), {"b": right}
+    # fits bring the largest entry to about 1; squares of numbers below 1e-160 vanish
+    dense = [share[0] / np.abs(share[0]).max() for share in shares(rows, inner)]
+    vectors = (hostile(generator, inner, columns),)
+    yield Round("gram_product", ("a",), [vectors] * size, response_shapes=((inner, columns),)), {"a": dense}
     yield from honest_sparse_rounds(generator, size)
 
 
