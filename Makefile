@@ -51,6 +51,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file benchmarks/mypy.ini
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -74,7 +75,7 @@ simulate: setup
 
 bench: setup
 	$(INSTALL) $(DEV) bench
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python $$script || exit 1; done
 
 docs: setup
 	$(INSTALL) $(DEV) docs

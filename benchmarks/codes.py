@@ -92,7 +92,7 @@ def bare_products(count: int) -> Iterator[Callable[[], float]]:
 
 def stored_product(cluster: LocalCluster, spec: str, matrix: Any) -> StoredProduct:
     """The product with a matrix that the workers hold in this code."""
-    code = parse_code(spec).at(WORKERS, LENGTH)
+    code = parse_code(spec).bind(WORKERS, LENGTH)
     product = code.for_product(WORKERS)
     cluster.store("D", product.encode_left(matrix))
     return StoredProduct(RoundLog(cluster), product, "D", (LENGTH, LENGTH), code.tolerance)
@@ -131,7 +131,8 @@ def encoding(repeats: int) -> None:
     """Encoding of D against the bare matrix product that it cannot do without, one BLAS thread as beside a cluster."""
     rng = np.random.default_rng(0)
     matrix = rng.standard_normal((LENGTH, LENGTH))
-    systematic, entangled = (parse_code(spec).for_product(WORKERS) for spec in (SYSTEMATIC, ENTANGLED))
+    systematic: Any = parse_code(SYSTEMATIC).for_product(WORKERS)
+    entangled = parse_code(ENTANGLED).for_product(WORKERS)
     padded = np.zeros((21 * systematic.left_shape((LENGTH, LENGTH))[1], LENGTH))
     padded[:LENGTH] = matrix
     rows = padded.reshape(21, -1)

@@ -279,7 +279,7 @@ def noticed(trials: int, generator: np.random.Generator) -> bool:
 def cost(_: int, generator: np.random.Generator) -> bool:
     """A round of the benchmark of codes, verified or not, in turns."""
     data = generator.standard_normal((COST_LENGTH, COST_LENGTH))
-    code = parse_code("systematic").at(COST_WORKERS, COST_LENGTH)
+    code = parse_code("systematic").bind(COST_WORKERS, COST_LENGTH)
     product = code.for_product(COST_WORKERS)
     with LocalCluster(COST_WORKERS) as cluster:
         verified = VerifiedCluster(cluster)

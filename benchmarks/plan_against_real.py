@@ -14,7 +14,7 @@ median of the choice must also lie in the interval that the plan gives for this 
 wider than a factor of 2. ``--choice`` runs the choice alone, for these intervals. What is finished is kept in ``--keep`` and
 not run again.
 
-    python benchmarks/plan_against_real.py --keep FILE.json [--minutes 3.5] [--only exp] [--choice]
+    python benchmarks/plan_against_real.py [--keep FILE.json] [--minutes 3.5] [--only exp] [--choice]
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import json
 import os
 import random
 import re
+import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -151,30 +152,38 @@ def compare(size: Size, delays: str, calibration: Calibration, choice: bool) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--keep", type=Path, required=True, help="JSON file of the results, gone on from where it is there"
+        "--keep", type=Path, metavar="FILE", help="JSON file of the results, gone on from where it is there"
     )
     parser.add_argument("--minutes", type=float, default=3.5, help="begin no further cluster after so long")
     parser.add_argument("--only", default="", help="clusters whose name this regular expression finds")
     parser.add_argument("--choice", action="store_true", help="run the plan's choice alone")
     options = parser.parse_args()
     started = time.monotonic()
-    results = json.loads(options.keep.read_text()) if options.keep.exists() else {}
-    for size in SIZES:
-        for name, delays in clusters(options.keep.resolve().parent).items():
-            key = f"{name}, {size.rows} x {size.columns}, d={size.rank}"
-            if key in results or not re.search(options.only, key) or time.monotonic() - started > 60 * options.minutes:
-                continue
-            calibration = under_load(size.rank + GUARD_VECTORS, WORKERS)
-            results[key] = compare(size, delays, calibration, options.choice)
-            options.keep.write_text(json.dumps(results, indent=1))
-            row = results[key]
-            print(
-                f"{key}: {row['chosen']} {row['chosen_s']:.3f} s (planned {row['planned_s']:.3f}, "
-                f"{row['interval_s'][0]:.3f} to {row['interval_s'][1]:.3f}, load {row['load']:.1f}); fastest {row['fastest']} "
-                f"{row['fastest_s']:.3f} s; ratio {row['ratio']:.2f}; {row['run']} of {row['rows']} rows run, "
-                f"{row['near']} of all predicted near the fastest",
-                flush=True,
-            )
+    kept: Path | None = options.keep
+    results = json.loads(kept.read_text()) if kept is not None and kept.exists() else {}
+    with tempfile.TemporaryDirectory() as passing:
+        folder = Path(passing) if kept is None else kept.resolve().parent
+        for size in SIZES:
+            for name, delays in clusters(folder).items():
+                key = f"{name}, {size.rows} x {size.columns}, d={size.rank}"
+                if (
+                    key in results
+                    or not re.search(options.only, key)
+                    or time.monotonic() - started > 60 * options.minutes
+                ):
+                    continue
+                calibration = under_load(size.rank + GUARD_VECTORS, WORKERS)
+                results[key] = compare(size, delays, calibration, options.choice)
+                if kept is not None:
+                    kept.write_text(json.dumps(results, indent=1))
+                row = results[key]
+                print(
+                    f"{key}: {row['chosen']} {row['chosen_s']:.3f} s (planned {row['planned_s']:.3f}, "
+                    f"{row['interval_s'][0]:.3f} to {row['interval_s'][1]:.3f}, load {row['load']:.1f}); fastest {row['fastest']} "
+                    f"{row['fastest_s']:.3f} s; ratio {row['ratio']:.2f}; {row['run']} of {row['rows']} rows run, "
+                    f"{row['near']} of all predicted near the fastest",
+                    flush=True,
+                )
     if results:
         widest = max(row["interval_s"][1] / row["interval_s"][0] for row in results.values())
         within = sum(row["within"] for row in results.values())

@@ -32,6 +32,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -176,7 +177,7 @@ def expected(cluster: Cluster, scheme: Scheme) -> float:
     ((cost, rule),) = workload.schedule(scheme)
     slow = np.array([[number >> w & 1 for w in range(WORKERS)] for number in range(2**WORKERS)], bool)
     chances = np.where(slow, cluster.slow_share, 1 - cluster.slow_share).prod(axis=1)
-    model = workload.recorded
+    model: Any = workload.recorded
     rounds = ends_s(cost.response_s(np.where(slow, model.slow, model.fast), workload.machine), rule)
     return ITERATIONS * (float(chances @ rounds) + workload.master_s(scheme)) + workload.startup_s(scheme)
 

@@ -22,9 +22,8 @@ from ncf import NCFBenchmark, evaluate_ncf, load_ncf
 
 from coded_als.baselines import BPR, WARP, ImplicitALS
 from coded_als.data import leave_one_out
-from coded_als.models.factor_model import FactorModel
 
-Grid = Iterator[tuple[Callable[..., FactorModel], dict[str, Any]]]
+Grid = Iterator[tuple[Callable[..., Any], dict[str, Any]]]
 
 
 def data_folder() -> Path:
@@ -43,7 +42,7 @@ def validation_of(benchmark: NCFBenchmark, seed: int = 0) -> NCFBenchmark:
     return NCFBenchmark(train, users, items, negatives)
 
 
-def product(model: Callable[..., FactorModel], fixed: dict[str, Any], **values: tuple[Any, ...]) -> Grid:
+def product(model: Callable[..., Any], fixed: dict[str, Any], **values: tuple[Any, ...]) -> Grid:
     """All combinations."""
     for combination in itertools.product(*values.values()):
         yield model, fixed | dict(zip(values, combination, strict=True))
