@@ -481,7 +481,8 @@ class Stopping:
         """
         if not self._is_narrow or self._fallen <= FALLING * self.tolerance:
             return False
-        cut = float(before.values[: self.rank].min())
+        # below zero by rounding, where the data have a lower rank
+        cut = max(float(before.values[: self.rank].min()), 0.0)
         return coupling**2 > cut * self.tolerance * self._last_objective
 
     def renews(self) -> bool:

@@ -280,6 +280,20 @@ def test_a_space_that_is_exhausted_but_for_noise_ends_a_fit_however_much_its_obj
     assert len(model.history_) == len(CodedALS(40, block=width).fit(matrix).history_)
 
 
+def test_a_rank_above_that_of_the_data_ends_a_fit_however_much_its_objective_falls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its last Ritz values are zero, or less by rounding."""
+    monkeypatch.setattr(krylov, "MANY", 0)
+    for seed in (17, 31, 36, 54, 59, 63, 131, 134, 168, 185):
+        rng = np.random.default_rng(seed)
+        groups = int(rng.integers(2, 9))
+        matrix = np.eye(groups)[rng.integers(groups, size=60)] @ rng.integers(0, 2, (groups, 30))
+        rank = int(rng.integers(groups, 12))
+        model = CodedALS(rank, block=int(rng.integers(1, rank + 1)), regularization=0.1, seed=seed).fit(matrix)
+        assert model.outcome_ == "converged"
+
+
 @pytest.mark.parametrize("shape", [(90, 70), (70, 90)])
 @pytest.mark.parametrize("ridge", [0.0, 0.3])
 def test_a_narrow_fit_ends_with_the_factors_that_the_data_have_proved(shape: tuple[int, int], ridge: float) -> None:

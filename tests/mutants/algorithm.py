@@ -53,6 +53,13 @@ ALGORITHM = (
         ),
     ),
     Mutant(
+        "a Ritz value below zero keeps an exhausted space from its judgement",
+        "coded_als/als/convergence.py",
+        "cut = max(float(before.values[: self.rank].min()), 0.0)",
+        "cut = float(before.values[: self.rank].min())",
+        ("tests/als/test_krylov.py::test_a_rank_above_that_of_the_data_ends_a_fit_however_much_its_objective_falls",),
+    ),
+    Mutant(
         "columns that are nearly orthonormal stay so",
         "coded_als/als/lanczos.py",
         "    columns -= (0.5 * off @ columns.T).T\n",
