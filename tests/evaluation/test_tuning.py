@@ -27,8 +27,12 @@ from tests.evaluation.test_search import some_ratings
 @pytest.mark.parametrize(
     "method", [pytest.param(one, marks=pytest.mark.slow) if one == "sharded" else one for one in model_kinds()]
 )
-def test_every_method_is_tuned_to_no_less_than_its_defaults(method: str) -> None:
+def test_every_method_is_tuned_to_no_less_than_its_defaults(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = some_ratings()
+    if method in ("ease", "coded", "popularity"):
+        # seconds of its own: a fit that a busy machine cuts short has another figure than one to the end
+        seconds = itertools.count(0.0, 1e-3)
+        monkeypatch.setattr(search, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
     found = tune(method, data, budget=0.6, k=5)
     assert found.figure >= (found.candidates[0].figure or 0.0)
     assert found.figure in [one.figure for one in found.candidates]
