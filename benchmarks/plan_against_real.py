@@ -28,6 +28,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -149,6 +150,30 @@ def compare(size: Size, delays: str, calibration: Calibration, choice: bool) -> 
     }
 
 
+def run_all(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The results for every cluster, those that are kept first. ``folder``: of the recorded trace."""
+    started, kept = time.monotonic(), options.keep
+    results = json.loads(kept.read_text()) if kept is not None and kept.exists() else {}
+    for size in SIZES:
+        for name, delays in clusters(folder).items():
+            key = f"{name}, {size.rows} x {size.columns}, d={size.rank}"
+            if key in results or not re.search(options.only, key) or time.monotonic() - started > 60 * options.minutes:
+                continue
+            calibration = under_load(size.rank + GUARD_VECTORS, WORKERS)
+            results[key] = compare(size, delays, calibration, options.choice)
+            if kept is not None:
+                kept.write_text(json.dumps(results, indent=1))
+            row = results[key]
+            print(
+                f"{key}: {row['chosen']} {row['chosen_s']:.3f} s (planned {row['planned_s']:.3f}, "
+                f"{row['interval_s'][0]:.3f} to {row['interval_s'][1]:.3f}, load {row['load']:.1f}); fastest {row['fastest']} "
+                f"{row['fastest_s']:.3f} s; ratio {row['ratio']:.2f}; {row['run']} of {row['rows']} rows run, "
+                f"{row['near']} of all predicted near the fastest",
+                flush=True,
+            )
+    return dict(results)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -158,32 +183,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="clusters whose name this regular expression finds")
     parser.add_argument("--choice", action="store_true", help="run the plan's choice alone")
     options = parser.parse_args()
-    started = time.monotonic()
-    kept: Path | None = options.keep
-    results = json.loads(kept.read_text()) if kept is not None and kept.exists() else {}
     with tempfile.TemporaryDirectory() as passing:
-        folder = Path(passing) if kept is None else kept.resolve().parent
-        for size in SIZES:
-            for name, delays in clusters(folder).items():
-                key = f"{name}, {size.rows} x {size.columns}, d={size.rank}"
-                if (
-                    key in results
-                    or not re.search(options.only, key)
-                    or time.monotonic() - started > 60 * options.minutes
-                ):
-                    continue
-                calibration = under_load(size.rank + GUARD_VECTORS, WORKERS)
-                results[key] = compare(size, delays, calibration, options.choice)
-                if kept is not None:
-                    kept.write_text(json.dumps(results, indent=1))
-                row = results[key]
-                print(
-                    f"{key}: {row['chosen']} {row['chosen_s']:.3f} s (planned {row['planned_s']:.3f}, "
-                    f"{row['interval_s'][0]:.3f} to {row['interval_s'][1]:.3f}, load {row['load']:.1f}); fastest {row['fastest']} "
-                    f"{row['fastest_s']:.3f} s; ratio {row['ratio']:.2f}; {row['run']} of {row['rows']} rows run, "
-                    f"{row['near']} of all predicted near the fastest",
-                    flush=True,
-                )
+        results = run_all(options, Path(passing) if options.keep is None else options.keep.resolve().parent)
     if results:
         widest = max(row["interval_s"][1] / row["interval_s"][0] for row in results.values())
         within = sum(row["within"] for row in results.values())

@@ -12,7 +12,8 @@ _lock = threading.Lock()
 # those who hold BLAS, those who need all of its threads all the same, and the limits while it is held
 _holders, _released = 0, 0
 _limits: Any = None
-# the libraries of BLAS, and the number of modules when they were looked for, which takes a millisecond: modules bring them
+# the number of modules when this process was last searched for libraries of BLAS, and the libraries: a search takes a
+# millisecond, and only new modules bring new ones
 _libraries: tuple[int, Any] = (0, None)
 
 
@@ -51,7 +52,7 @@ def _change(holders: int, released: int) -> None:
 
 
 def _found_libraries() -> Any:
-    """The libraries of BLAS in this process, looked for again where there are other modules than last time."""
+    """The libraries of BLAS in this process; it is searched again where it has other modules than last time."""
     global _libraries
     from threadpoolctl import ThreadpoolController
 

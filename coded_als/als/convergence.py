@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -223,20 +223,10 @@ VERIFY_AGAIN = 0.8
 # Residuals below this many times the estimated rounding may be nothing else.
 ROUNDED = 4.0
 # The fields of `Stopping` and of its probe that a run which goes on must know.
-_REMEMBERED = (
-    "_judged",
-    "_verified_at",
-    "_best",
-    "_idle",
-    "_renewals",
-    "_last_residual",
-    "_misses",
-    "_last_objective",
-    "_fallen",
-)
+_REMEMBERED = ("_judged", "_verified_at", "_best", "_idle", "_renewals", "_last_residual", "_misses")
 _PROBED = ("inside", "value", "residual", "above")
-# Where the objective of a narrow block falls by so many times the tolerance in an iteration, the next one does not end the fit:
-# the distance from the optimum seldom becomes a hundred times smaller in an iteration, twice. If it does, one more follows.
+# Where the objective of a narrow block has fallen by so many times the tolerance in an iteration, the next one seldom ends the
+# fit: the distance from the optimum would have to become a hundred times smaller twice. If it does, one more iteration follows.
 FALLING = 1e4
 # Iterations without a better bound after which residuals at the level of rounding are as small as they get.
 PATIENCE = 5
@@ -312,25 +302,30 @@ class Stopping:
     _last_residual: float = 0.0
     _harmless: float = 0.0
     _misses: int = 0
-    _last_objective: float = 0.0
-    _fallen: float = 0.0
 
     def judge(
-        self, pairs: RitzPairs, error: float, *, early: bool = False, exhausted: bool = False, complete: bool = False
+        self,
+        pairs: RitzPairs,
+        error: float,
+        *,
+        before: float | None = None,
+        exhausted: bool = False,
+        complete: bool = False,
     ) -> Judgement:
         """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither.
 
-        ``early``: not to be asked yet, as `is_far` has it, so that the Ritz values are enough; ``exhausted``: whether the
-        iteration itself finds no other subspace; ``complete``: nor does one that is given more directions.
+        ``before``: the objective of the iteration before, where the Ritz values are enough because the end is far (`is_far`);
+        ``exhausted``: whether the iteration itself finds no other subspace; ``complete``: nor does one that is given more
+        directions.
         """
         self._judged, self._pairs, self.missed = self._judged + 1, pairs, None
         if self._is_narrow and pairs.values.size <= self.rank and not exhausted:
             # no direction beyond the rank so far
             return self._verdict(pairs, self._certificate(pairs, 0.0, Outside(self.problem.squared_norm)), "running")
-        if early:
-            # what the objective still loses is about what it has lost in the last iteration, or less
+        if before is not None:
+            # the objective has about as much still to lose as it has lost in this iteration, or less
             objective, _ = self._objective(pairs, 0.0)
-            return self._verdict(pairs, Certificate(objective, max(self._last_objective - objective, 0.0)), "running")
+            return self._verdict(pairs, Certificate(objective, max(before - objective, 0.0)), "running")
         noise = (error + ROUNDING_UNITS * self.problem.rounding) * self.problem.squared_norm
         hoped = self._certificate(pairs, 0.0, self._expected_outside(pairs))
         proved = self._proved_outside(pairs) if error <= TRUSTED else None
@@ -473,17 +468,20 @@ class Stopping:
         assert self.certificate is not None
         self.certificate = Certificate(self.certificate.objective, self.certificate.loss + lost)
 
-    def is_far(self, before: RitzPairs, coupling: float) -> bool:
-        """Whether the running iteration of a narrow block is hardly the last, by the fall of the objective in the one before.
+    def is_far(self, objectives: Sequence[float], before: RitzPairs, coupling: float) -> bool:
+        """Whether a narrow block will need more iterations than the running one, as far as the fall of the objective tells.
 
-        ``before``: pairs of the one before; ``coupling``: the norm of the images of the space outside of it. Where it is small
-        the space is exhausted but for noise, and the objective falls no further.
+        ``objectives``: those of the two iterations before, or fewer; ``before``: the pairs of the last of these; ``coupling``:
+        the norm of the images of the space outside of it. Where the coupling is small the space is exhausted but for noise,
+        and the objective falls no further.
         """
-        if not self._is_narrow or self._fallen <= FALLING * self.tolerance:
+        if not self._is_narrow or len(objectives) < 2:
             return False
+        earlier, last = objectives
         # below zero by rounding, where the data have a lower rank
         cut = max(float(before.values[: self.rank].min()), 0.0)
-        return coupling**2 > cut * self.tolerance * self._last_objective
+        falls = earlier - last > FALLING * self.tolerance * last > 0
+        return falls and coupling**2 > cut * self.tolerance * last
 
     def renews(self) -> bool:
         """Whether images had better be computed anew, which is then assumed to be done.
@@ -539,9 +537,6 @@ class Stopping:
             raise ValueError(f"it holds {', '.join(arrays)}, which no fit has written")
 
     def _verdict(self, pairs: RitzPairs, certificate: Certificate, outcome: Outcome) -> Judgement:
-        fallen = self._last_objective - certificate.objective
-        self._fallen = fallen / certificate.objective if certificate.objective > 0 and self._last_objective > 0 else 0.0
-        self._last_objective = certificate.objective
         self.certificate, self.outcome = certificate, outcome
         cancelled = self.problem.cancels(float(pairs.values[: self.rank].sum()))
         return Judgement(certificate.objective, certificate.remaining, outcome, cancelled)

@@ -124,8 +124,13 @@ class Recorder:
         return self._stopping.renews()
 
     def is_far(self, before: RitzPairs, coupling: float) -> bool:
-        """Whether the running iteration is hardly the last, as `Stopping.is_far` has it."""
-        return self._stopping.is_far(before, coupling)
+        """Whether the running iteration will hardly be the last, as `Stopping.is_far` has it."""
+        return self._stopping.is_far(self._last_objectives, before, coupling)
+
+    @property
+    def _last_objectives(self) -> list[float]:
+        """The objectives of the last two iterations, or of fewer, in the unit of the solver."""
+        return [entry.objective / self._unit**2 for entry in self.history[-2:]]
 
     def begins_with(self, columns: int) -> None:
         """A random start of so many columns is all that the solver has of the space, as `Stopping.block` has it."""
@@ -180,12 +185,14 @@ class Recorder:
     ) -> bool:
         """Close the running iteration, and tell whether to stop.
 
-        ``value``: its objective, where that is not the one of the pairs alone. ``early``: whether not to ask yet. ``exhausted``: whether no iteration can find
-        another subspace; ``complete``: nor one that is given directions that it has not met.
+        ``value``: its objective, where that is not the one of the pairs alone; ``early``: whether the Ritz values are enough,
+        as the end is far; ``exhausted``: whether no iteration can find another subspace; ``complete``: nor one that is given
+        directions that it has not met.
         """
         rounds = self._log.records[self._rounds_before :]
         worst = max((record.error_estimate for record in self._log.records), default=0.0)
-        verdict = self._stopping.judge(pairs, worst, early=early, exhausted=exhausted, complete=complete)
+        before = self._last_objectives[-1] if early else None
+        verdict = self._stopping.judge(pairs, worst, before=before, exhausted=exhausted, complete=complete)
         error = self.error_estimate
         self._fit.close(
             (verdict.objective if value is None or verdict.cancelled else value) * self._unit**2,

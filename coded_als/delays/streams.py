@@ -87,7 +87,7 @@ class DelayStream:
     def disturb(self, operations: float = 0.0) -> Disturbance:
         """The delay and the slowness of each worker in the next round, of so many multiplications."""
         if isinstance(self.model, NoDelay):
-            return Disturbance(np.zeros(self.workers), np.ones(self.workers))
+            return Disturbance.late([0.0] * self.workers)  # without drawing numbers that nobody needs
         seconds, self._state = self.model.draw(self._uniforms, self._round_index, operations, self._state)
         seconds = np.asarray(seconds, dtype=np.float64)
         slowness = np.ones_like(seconds)

@@ -24,15 +24,20 @@ from coded_als.models.registry import model_kinds
 from tests.evaluation.test_search import some_ratings
 
 
+def count_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a millisecond pass each time that a search looks at its clock."""
+    seconds = itertools.count(0.0, 1e-3)
+    monkeypatch.setattr(search, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
+
+
 @pytest.mark.parametrize(
     "method", [pytest.param(one, marks=pytest.mark.slow) if one == "sharded" else one for one in model_kinds()]
 )
 def test_every_method_is_tuned_to_no_less_than_its_defaults(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = some_ratings()
     if method in ("ease", "coded", "popularity"):
-        # seconds of its own: a fit that a busy machine cuts short has another figure than one to the end
-        seconds = itertools.count(0.0, 1e-3)
-        monkeypatch.setattr(search, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
+        # a fit that a busy machine cuts short has another figure than one to the end
+        count_seconds(monkeypatch)
     found = tune(method, data, budget=0.6, k=5)
     assert found.figure >= (found.candidates[0].figure or 0.0)
     assert found.figure in [one.figure for one in found.candidates]
@@ -43,9 +48,8 @@ def test_every_method_is_tuned_to_no_less_than_its_defaults(method: str, monkeyp
 
 
 def test_a_third_goes_on_from_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    # seconds of its own: however busy the machine is, the first thirds are not cut short
-    seconds = itertools.count(0.0, 1e-3)
-    monkeypatch.setattr(search, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
+    # however busy the machine is, the first thirds are not cut short
+    count_seconds(monkeypatch)
     found = tune("implicit", some_ratings(), budget=0.3, k=5)
     steps = [one.iterations for one in found.candidates]
     assert steps[0] == 12
